@@ -1,0 +1,140 @@
+"""Shapes of the HTTP API (`/api`). OpenAI's shapes are in openai_schemas."""
+
+import datetime
+import uuid
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Strict(BaseModel):
+    """Unknown fields are an error: a typing mistake must not silently do nothing."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ChatRequest(Strict):
+    """Body of POST /api/chat."""
+
+    message: Annotated[str, StringConstraints(strict=True)] | None = None
+    """What the user says; left out only with `regenerate_of`."""
+    conversation_id: uuid.UUID | None = None
+    assistant: str | None = Field(None, max_length=253)
+    user_id: str | None = Field(None, min_length=1, max_length=255)
+    regenerate_of: uuid.UUID | None = None
+    edit_of: uuid.UUID | None = None
+    max_tokens: int | None = Field(None, ge=1, le=1_000_000, strict=True)
+    temperature: Finite | None = Field(None, ge=0, le=2)
+    top_p: Finite | None = Field(None, gt=0, le=1)
+    seed: int | None = Field(None, ge=0, le=2**63 - 1, strict=True)
+    stop: list[Annotated[str, StringConstraints(min_length=1, max_length=256)]] | str | None = Field(None, max_length=16)
+
+
+class Queue(BaseModel):
+    """Where a queued task stands: 1 is next."""
+
+    position: int
+    eta_seconds: float | None
+
+
+class Usage(BaseModel):
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class ErrorBody(BaseModel):
+    code: str
+    message: str
+
+
+class ErrorResponse(BaseModel):
+    error: ErrorBody
+
+
+class ChatAccepted(BaseModel):
+    """202 of POST /api/chat."""
+
+    task_id: uuid.UUID
+    conversation_id: uuid.UUID | None
+    status: str
+    queue: Queue | None
+    user_message_id: uuid.UUID | None
+    answer_message_id: uuid.UUID | None
+
+
+class TaskStatus(BaseModel):
+    """GET /api/status/{task_id}; also the data of the SSE events `done` and `error`."""
+
+    task_id: uuid.UUID
+    conversation_id: uuid.UUID | None
+    status: Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled", "expired"]
+    text: str
+    queue: Queue | None
+    usage: Usage | None
+    finish_reason: str | None
+    error: ErrorBody | None
+    created_at: datetime.datetime
+    started_at: datetime.datetime | None
+    finished_at: datetime.datetime | None
+
+
+class MessageView(BaseModel):
+    id: uuid.UUID
+    parent_id: uuid.UUID | None
+    role: Literal["user", "assistant"]
+    text: str
+    html: str | None
+    """The text as safe HTML, for answers (only with `?html=true`)."""
+    task_id: uuid.UUID | None
+    status: str | None
+    """State of the answer's task; None for user messages."""
+    finish_reason: str | None
+    error: ErrorBody | None
+    created_at: datetime.datetime
+
+
+class ConversationSummary(BaseModel):
+    id: uuid.UUID
+    title: str
+    assistant: str
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
+
+
+class ConversationList(BaseModel):
+    conversations: list[ConversationSummary]
+    next: str | None
+    """Pass it as `?after=` for the next page."""
+
+
+class ConversationView(ConversationSummary):
+    messages: list[MessageView]
+    """All branches, in order of creation; follow `parent_id`."""
+
+
+class ConversationPatch(Strict):
+    title: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+
+
+class UserView(BaseModel):
+    id: str
+    settings: dict[str, Any]
+    created_at: datetime.datetime
+
+
+class UserPatch(Strict):
+    settings: dict[str, Any]
+
+
+class AssistantView(BaseModel):
+    name: str
+    state: str
+    details: dict[str, Any]
+
+
+class SessionRequest(Strict):
+    """Body of POST /api/session: the page trades a key for an HttpOnly cookie."""
+
+    key: str = Field(min_length=1, max_length=1000)

