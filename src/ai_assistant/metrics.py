@@ -1,0 +1,80 @@
+"""Every Prometheus metric of the platform: names, labels and buckets in one place.
+
+Names are an interface (docs, dashboards, the operator). Labels come from a fixed list; never a user, chat or request id.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, GCCollector, Gauge, Histogram, PlatformCollector, ProcessCollector
+
+PREFIX = "ai_assistant_"
+
+LATENCY_BUCKETS = (0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
+TOKEN_BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5)
+
+
+def process_registry() -> CollectorRegistry:
+    """A registry with the figures of the process itself."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+class WorkerMetrics:
+    """What a worker measures."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(PREFIX + name, text, ["assistant"], buckets=buckets, registry=registry)
+
+        def counter(name: str, text: str, labels: tuple[str, ...] = ("assistant",)) -> Counter:
+            return Counter(PREFIX + name, text, labels, registry=registry)
+
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(PREFIX + name, text, ["assistant"], registry=registry)
+
+        self.time_to_first_token = histogram(
+            "time_to_first_token_seconds", "From acceptance of a request to its first token", LATENCY_BUCKETS
+        )
+        self.inter_token_latency = histogram("inter_token_latency_seconds", "Between two tokens of an answer", TOKEN_BUCKETS)
+        self.queue_wait = histogram("queue_wait_seconds", "From acceptance of a request to its first claim", LATENCY_BUCKETS)
+        self.prompt_tokens = counter("prompt_tokens_total", "Prompt tokens of finished tasks")
+        self.completion_tokens = counter("completion_tokens_total", "Generated tokens of finished tasks")
+        self.tasks_finished = counter("tasks_finished_total", "Finished tasks", ("assistant", "state", "finish_reason"))
+        self.takeovers = counter("task_takeovers_total", "Tasks taken over from a worker that was lost")
+        self.slots_in_use = gauge("engine_slots_in_use", "Sequences that run now")
+        self.slots = gauge("engine_slots", "Sequences that can run at once")
+        self.kv_tokens = gauge("engine_kv_tokens", "Tokens of context held in memory")
+
+
+class GatewayMetrics:
+    """What the gateway measures, and the queue numbers that it reads from PostgreSQL and Redis.
+
+    The latter are the same in every replica: aggregate with `max by (assistant)`, never sum.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.queue_depth = Gauge(PREFIX + "queue_depth", "Wake tokens in Redis (LLEN)", ["assistant"], registry=registry)
+        self.tasks = Gauge(PREFIX + "tasks", "Unfinished tasks in PostgreSQL", ["assistant", "state"], registry=registry)
+        self.queue_oldest = Gauge(
+            PREFIX + "queue_oldest_seconds", "Age of the oldest queued task", ["assistant"], registry=registry
+        )
+        self.worker_tasks_running = Gauge(
+            PREFIX + "worker_tasks_running", "Running tasks by lease holder", ["assistant", "worker"], registry=registry
+        )
+        self.requests = Counter(PREFIX + "http_requests_total", "HTTP requests", ["route", "method", "status"], registry=registry)
+        self.errors = Counter(PREFIX + "errors_total", "Errors told to clients", ["code"], registry=registry)
+        self.request_seconds = Histogram(
+            PREFIX + "http_request_seconds",
+            "Time to the end of the response, streams excepted",
+            ["route"],
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self.streams_open = Gauge(PREFIX + "streams_open", "Open SSE streams", registry=registry)
+        self.dependency_up = Gauge(
+            PREFIX + "dependency_up", "1 if the dependency answered the last time", ["dependency"], registry=registry
+        )
+        self.tokens_topped_up = Counter(
+            PREFIX + "wake_tokens_topped_up_total", "Wake tokens that had been lost", ["assistant"], registry=registry
+        )

@@ -1,0 +1,91 @@
+"""Finishing: one transaction writes the answer, the usage and the final state, guarded by the attempt."""
+
+import json
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ai_assistant.contracts import FinishReason, TaskState
+
+FINISH = text(
+    """
+    UPDATE tasks SET
+        -- a conversation that was deleted meanwhile counts as cancelled
+        state = CASE WHEN user_message_id IS NOT NULL AND conversation_id IS NULL THEN 'cancelled' ELSE :state END,
+        finish_reason = :finish_reason, error = CAST(:error AS jsonb), checkpoint_ids = :ids, checkpoint_text = :answer,
+        tokenizer = :tokenizer, prompt_tokens = :prompt_tokens, completion_tokens = :completion_tokens,
+        logprobs = CAST(:logprobs AS jsonb), lease_until = NULL, lost_at = NULL,
+        first_token_at = coalesce(first_token_at, CASE WHEN cardinality(CAST(:ids AS int[])) > 0 THEN clock_timestamp() END),
+        finished_at = clock_timestamp()
+    WHERE id = :id AND attempt = :attempt AND state = 'running'
+    RETURNING conversation_id, answer_message_id, state
+    """
+)
+
+ANSWER = text("UPDATE messages SET text = :answer, completion_ids = :ids, tokenizer = :tokenizer WHERE id = :message_id")
+
+NEXT = text(
+    "SELECT id FROM tasks WHERE conversation_id = :conversation_id AND state = 'queued' ORDER BY seq LIMIT 1",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How one attempt ended."""
+
+    id: uuid.UUID
+    attempt: int
+    state: TaskState
+    finish_reason: FinishReason | None
+    text: str
+    ids: list[int]
+    tokenizer: str | None
+    prompt_tokens: int | None
+    error: dict[str, str] | None = None
+    logprobs: list[dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What the database made of an outcome."""
+
+    state: TaskState
+    next_task_id: uuid.UUID | None
+    """A task of the same conversation that has become eligible and needs a wake token."""
+
+
+async def finish(session: AsyncSession, outcome: Outcome) -> Finished | None:
+    """Write the end of a task. None: another attempt owns it now, or it is gone; nothing was written."""
+    values = {"answer": outcome.text, "ids": outcome.ids, "tokenizer": outcome.tokenizer}
+    row = (
+        await session.execute(
+            FINISH,
+            {
+                **values,
+                "id": outcome.id,
+                "attempt": outcome.attempt,
+                "state": outcome.state,
+                "finish_reason": outcome.finish_reason,
+                "error": json.dumps(outcome.error) if outcome.error else None,
+                "prompt_tokens": outcome.prompt_tokens,
+                "completion_tokens": len(outcome.ids),
+                "logprobs": json.dumps(outcome.logprobs) if outcome.logprobs is not None else None,
+            },
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    if row.answer_message_id is not None:
+        await session.execute(ANSWER, {**values, "message_id": row.answer_message_id})
+    return Finished(TaskState(row.state), await next_in_conversation(session, row.conversation_id))
+
+
+async def next_in_conversation(session: AsyncSession, conversation_id: uuid.UUID | None) -> uuid.UUID | None:
+    """The queued task that the end of another one may have made eligible."""
+    if conversation_id is None:
+        return None
+    found: uuid.UUID | None = await session.scalar(NEXT, {"conversation_id": conversation_id})
+    return found

@@ -1,0 +1,82 @@
+"""Keeping a task: the heartbeat saves what there is of each answer, renews the leases and brings back cancel flags."""
+
+import json
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ai_assistant.contracts import TaskState
+from ai_assistant.tasks.cancel import keep_partial
+
+HEARTBEAT = text(
+    """
+    WITH mine AS (
+        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb))
+            AS mine(id uuid, attempt int, ids int[], answer text, tokenizer text, prompt_tokens int)
+    )
+    UPDATE tasks SET
+        lease_until = clock_timestamp() + make_interval(secs => :lease), lost_at = NULL,
+        checkpoint_ids = mine.ids, checkpoint_text = mine.answer, tokenizer = mine.tokenizer,
+        prompt_tokens = mine.prompt_tokens,
+        first_token_at = coalesce(first_token_at, CASE WHEN cardinality(mine.ids) > 0 THEN clock_timestamp() END)
+    FROM mine WHERE tasks.id = mine.id AND tasks.attempt = mine.attempt AND tasks.state = 'running'
+    RETURNING tasks.id, tasks.cancel_requested
+    """
+)
+
+HAND_BACK = text(
+    """
+    UPDATE tasks SET
+        state = CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END,
+        finish_reason = CASE WHEN cancel_requested THEN 'cancelled' END,
+        finished_at = CASE WHEN cancel_requested THEN clock_timestamp() END,
+        completion_tokens = CASE WHEN cancel_requested THEN coalesce(cardinality(checkpoint_ids), 0) END,
+        worker = NULL, lease_until = NULL, lost_at = NULL
+    WHERE id = :id AND attempt = :attempt AND state = 'running'
+    RETURNING state
+    """
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What one running task has so far."""
+
+    id: uuid.UUID
+    attempt: int
+    ids: list[int]
+    text: str
+    tokenizer: str
+    prompt_tokens: int | None
+
+
+async def heartbeat(session: AsyncSession, checkpoints: Iterable[Checkpoint], *, lease_seconds: float) -> dict[uuid.UUID, bool]:
+    """Save and renew all in one statement. Returns {task id: cancel requested} of those still held;
+    one that is missing was taken over, finished or deleted, and its holder must stop."""
+    rows = [
+        {
+            "id": str(item.id),
+            "attempt": item.attempt,
+            "ids": item.ids,
+            "answer": item.text,
+            "tokenizer": item.tokenizer,
+            "prompt_tokens": item.prompt_tokens,
+        }
+        for item in checkpoints
+    ]
+    result = await session.execute(HEARTBEAT, {"rows": json.dumps(rows), "lease": lease_seconds})
+    return {row.id: row.cancel_requested for row in result}
+
+
+async def hand_back(session: AsyncSession, checkpoint: Checkpoint, *, lease_seconds: float) -> bool:
+    """Return a running task to the queue with its checkpoint, for a worker that is shutting down. False: not ours any more."""
+    held = await heartbeat(session, [checkpoint], lease_seconds=lease_seconds)
+    if checkpoint.id not in held:
+        return False
+    row = (await session.execute(HAND_BACK, {"id": checkpoint.id, "attempt": checkpoint.attempt})).one_or_none()
+    if row is not None and row.state == TaskState.CANCELLED:
+        await keep_partial(session, checkpoint.id)
+    return row is not None
