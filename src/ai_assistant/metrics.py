@@ -3,7 +3,7 @@
 Names are an interface (docs, dashboards, the operator). Labels come from a fixed list; never a user, chat or request id.
 """
 
-from prometheus_client import CollectorRegistry, Counter, GCCollector, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, PlatformCollector, ProcessCollector
 
 PREFIX = "ai_assistant_"
 

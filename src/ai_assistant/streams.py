@@ -39,12 +39,11 @@ local before = redis.call('XRANGE', KEYS[1], '-', '+')
 local last = before[#before]
 if last then
     for i = 1, #last[2], 2 do
-        if last[2][i] == 'a' and tonumber(last[2][i + 1]) > tonumber(ARGV[1]) then return {} end
+        if last[2][i] == 'a' and tonumber(last[2][i + 1]) > tonumber(ARGV[1]) then return false end
     end
 end
-if #before > 0 then
-    redis.call('XADD', KEYS[1], '*', 'a', ARGV[1], 'k', 'f', 'o', '0', 't', '', 'i', '')
-end
+redis.call('XADD', KEYS[1], '*', 'a', ARGV[1], 'k', 'f', 'o', '0', 't', '', 'i', '')
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return before
 """
 
@@ -101,7 +100,8 @@ def assemble(entries: Iterable[Entry]) -> StreamText:
     Ids are taken only with the text that they came with, in order; an entry that overlaps is a republication,
     which starts at 0 and carries all ids up to its end.
     """
-    text, ids = "", []
+    text = ""
+    ids: list[int] = []
     attempt = 0
     for entry in entries:
         if entry.attempt < attempt:
@@ -125,9 +125,11 @@ class StreamWriter:
     def __init__(self, redis: "Redis") -> None:
         self._redis = redis
 
-    async def fence(self, task_id: uuid.UUID, attempt: int) -> StreamText:
-        """Shut out lower attempts and return what they had written, as one atomic step."""
-        raw = await self._redis.eval(FENCE, 1, stream_key(task_id), attempt)  # type: ignore[misc]
+    async def fence(self, task_id: uuid.UUID, attempt: int) -> StreamText | None:
+        """Shut out lower attempts and return what they had written, as one atomic step. None: superseded already."""
+        raw = await self._redis.eval(FENCE, 1, stream_key(task_id), attempt, TTL_MS)  # type: ignore[misc]
+        if raw is None:
+            return None
         entries = []
         for _, flat in raw:
             entries.append(Entry.parse(dict(zip(flat[::2], flat[1::2], strict=True))))
