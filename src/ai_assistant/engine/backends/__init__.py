@@ -1,0 +1,36 @@
+"""Model runners by the contract of a package's graph. A new kind of graph or device is a module here and a line in the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ai_assistant.errors import UnsupportedModelError
+
+if TYPE_CHECKING:
+    from ai_assistant.engine.config import EngineConfig
+    from ai_assistant.engine.model_package import ModelPackage
+    from ai_assistant.engine.model_runner import ModelRunner
+
+RunnerFactory = Callable[["ModelPackage", "EngineConfig", "int | None"], "ModelRunner"]
+
+
+def load_runner(package: ModelPackage, config: EngineConfig, threads: int | None = None) -> ModelRunner:
+    """Open the graph of a package; `threads` are the cores one step may use, None: all that this process may run on."""
+    contract = package.manifest.graph_contract
+    factory = BACKENDS.get(contract)
+    if factory is None:
+        raise UnsupportedModelError(
+            f"{package.path} has a graph of the kind {contract!r}, which this release cannot run; "
+            f"it runs {', '.join(sorted(BACKENDS))}."
+        )
+    return factory(package, config, threads)
+
+
+def _load_onnx(package: ModelPackage, config: EngineConfig, threads: int | None) -> ModelRunner:
+    from ai_assistant.engine.backends.onnx import OnnxRunner
+
+    return OnnxRunner(package, max_chunk=config.prefill_chunk, threads=threads)
+
+
+BACKENDS: dict[str, RunnerFactory] = {"gqa-slots/1": _load_onnx}
