@@ -1,0 +1,196 @@
+"""Builds a model package: fetch, convert, check, publish.
+
+Everything happens beside the store's packages, so a half one is never visible.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ai_assistant import __version__
+from ai_assistant.engine.model_package import (
+    CHAT_TEMPLATE_FILE,
+    MANIFEST_FILE,
+    TOKENIZER_FILE,
+    Accuracy,
+    Architecture,
+    Manifest,
+    PackageFile,
+    PackageSource,
+)
+from ai_assistant.errors import ModelRejectedError
+from ai_assistant.provision.checkpoint import Checkpoint, TokenizerFiles
+from ai_assistant.provision.disk import require_space, writing_to
+from ai_assistant.provision.gguf_checkpoint import GgufCheckpoint
+from ai_assistant.provision.graph import check_precision, graph_bytes, write_graph
+from ai_assistant.provision.progress import CONVERT, VERIFY, Progress, no_progress
+from ai_assistant.provision.sources import FetchedModel, Source, parse_source
+from ai_assistant.provision.store import DOWNLOADS, ModelStore
+from ai_assistant.provision.verification import check_answers, measure_accuracy
+
+# Raised whenever the same source leads to another package than before.
+BUILDER_VERSION = 1
+
+_REFERENCE_PRECISION = "fp32"
+_MIN_ONNXRUNTIME = "1.32"
+_KV_BYTES = 4
+# Tokenizer, manifest and the file system's own needs.
+_SPARE_BYTES = 32_000_000
+# Measured: the plain attention kernel is faster than the flash one on CPU at every length.
+_CPU_ENVIRONMENT = {"ORT_GQA_DISABLE_FLASH_ATTENTION": "1"}
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """All that decides what comes out of a build."""
+
+    source: str
+    precision: str
+    builder_version: int
+    allow_inaccurate: bool
+
+    @property
+    def key(self) -> str:
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
+
+
+def build_package(
+    source: str,
+    *,
+    precision: str = _REFERENCE_PRECISION,
+    store: Path,
+    allow_inaccurate: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Returns the folder of the package made of `source`, building it unless the store has it whole."""
+    check_precision(precision)
+    report = progress or no_progress
+    parsed = parse_source(source)
+    recipe = _Recipe(parsed.pin(report), precision, BUILDER_VERSION, allow_inaccurate)
+    model_store = ModelStore(store)
+    if package := model_store.built_from(recipe.key):
+        return package
+    model_store.prepare()
+    with writing_to(model_store.root), model_store.building(recipe.key, report):
+        # Whoever held the lock before us may have built it.
+        if package := model_store.built_from(recipe.key):
+            return package
+        model_store.remove_leftovers(but=recipe.key)
+        with model_store.workspace(recipe.key) as workspace:
+            package = _Build(parsed, recipe, model_store, workspace, report).run()
+            model_store.remember(recipe.key, asdict(recipe), package.name)
+        return package
+
+
+class _Build:
+    """One run of the steps, in a folder of its own."""
+
+    def __init__(self, source: Source, recipe: _Recipe, store: ModelStore, workspace: Path, progress: Progress) -> None:
+        self._source = source
+        self._recipe = recipe
+        self._store = store
+        self._folder = workspace / "package"
+        self._reference = workspace / "reference"
+        self._downloads = workspace / DOWNLOADS
+        self._progress = progress
+
+    def run(self) -> Path:
+        fetched = self._source.fetch(self._downloads, self._progress)
+        checkpoint = GgufCheckpoint(fetched.path)
+        # Read first: most models that are not supported fail here, before anything large is written.
+        tokenizer = checkpoint.tokenizer()
+        needed = self._needed_bytes(checkpoint.architecture)
+        require_space(self._store.root, needed)
+        with writing_to(self._store.root, needed):
+            self._folder.mkdir()
+            self._write_tokenizer(tokenizer)
+            self._write_graphs(checkpoint)
+            accuracy = self._verify(checkpoint.architecture)
+            manifest = self._manifest(fetched, checkpoint, tokenizer, accuracy)
+            (self._folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+            return self._store.publish(self._folder, manifest.digest)
+
+    @property
+    def _is_reference(self) -> bool:
+        return self._recipe.precision == _REFERENCE_PRECISION
+
+    def _needed_bytes(self, architecture: Architecture) -> int:
+        needed = graph_bytes(architecture, self._recipe.precision) + _SPARE_BYTES
+        return needed if self._is_reference else needed + graph_bytes(architecture, _REFERENCE_PRECISION)
+
+    def _write_tokenizer(self, tokenizer: TokenizerFiles) -> None:
+        (self._folder / TOKENIZER_FILE).write_text(tokenizer.tokenizer_json, encoding="utf-8")
+        if tokenizer.chat_template is not None:
+            (self._folder / CHAT_TEMPLATE_FILE).write_text(tokenizer.chat_template, encoding="utf-8")
+
+    def _write_graphs(self, checkpoint: Checkpoint) -> None:
+        """Writes the graph, and for an inexact precision the fp32 graph to measure it against."""
+        total = self._needed_bytes(checkpoint.architecture) - _SPARE_BYTES
+        done = 0
+
+        def written(size: int) -> None:
+            nonlocal done
+            done += size
+            self._progress(CONVERT, min(done, total), total)
+
+        write_graph(checkpoint, self._folder, precision=self._recipe.precision, on_written=written)
+        if not self._is_reference:
+            self._reference.mkdir()
+            write_graph(checkpoint, self._reference, precision=_REFERENCE_PRECISION, on_written=written)
+
+    def _verify(self, architecture: Architecture) -> Accuracy | None:
+        self._progress(VERIFY, 0, None)
+        check_answers(self._folder, architecture, is_exact=self._is_reference)
+        if self._is_reference:
+            return None
+        accuracy = measure_accuracy(self._folder, self._reference, architecture, self._recipe.precision)
+        shutil.rmtree(self._reference)
+        if not accuracy.is_sufficient and not self._recipe.allow_inaccurate:
+            raise ModelRejectedError(
+                f"In {self._recipe.precision} the model agrees with fp32 on {accuracy.top1:.1%} of {accuracy.tokens} tokens"
+                f" with a divergence of {accuracy.mean_kl:.4f}; asked for are at least {accuracy.min_top1:.1%}"
+                f" and at most {accuracy.max_mean_kl}. Choose another precision, or publish it all the same with"
+                " --allow-inaccurate."
+            )
+        return accuracy
+
+    def _manifest(
+        self, fetched: FetchedModel, checkpoint: Checkpoint, tokenizer: TokenizerFiles, accuracy: Accuracy | None
+    ) -> Manifest:
+        architecture = checkpoint.architecture
+        files = {path.name: _described(path) for path in sorted(self._folder.iterdir())}
+        return Manifest(
+            files=files,
+            source=PackageSource(
+                given=self._source.given,
+                resolved=fetched.resolved,
+                sha256=fetched.sha256,
+                name=checkpoint.name,
+                licence=checkpoint.licence,
+            ),
+            architecture=architecture,
+            precision=self._recipe.precision,
+            kv_bytes_per_token=2 * architecture.layers * architecture.kv_heads * architecture.head_size * _KV_BYTES,
+            eos_token_ids=tokenizer.eos_token_ids,
+            special_tokens=dict(tokenizer.special_tokens),
+            tokenizer_sha256=files[TOKENIZER_FILE].sha256,
+            accuracy=accuracy,
+            allow_inaccurate=accuracy is not None and not accuracy.is_sufficient,
+            environment=_CPU_ENVIRONMENT,
+            built_with={
+                "ai-assistant": __version__,
+                "builder": str(BUILDER_VERSION),
+                **{name: importlib.metadata.version(name) for name in ("gguf", "numpy", "onnx", "onnxruntime", "tokenizers")},
+            },
+            min_onnxruntime=_MIN_ONNXRUNTIME,
+        ).with_digest()
+
+
+def _described(path: Path) -> PackageFile:
+    with path.open("rb") as stream:
+        return PackageFile(sha256=hashlib.file_digest(stream, "sha256").hexdigest(), bytes=path.stat().st_size)

@@ -1,0 +1,148 @@
+"""Writes the decoder graph of contract `gqa-slots/1`.
+
+That is: ragged rows over preallocated key/value slots, and logits for the asked rows only. Rows are flattened to
+[tokens, hidden] everywhere but around the attention, so that a matrix product sees one plain matrix in every precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ai_assistant.engine.model_package import GRAPH_DATA_FILE, GRAPH_FILE, Architecture
+from ai_assistant.errors import ConfigurationError
+from ai_assistant.provision.checkpoint import Checkpoint, Weights
+from ai_assistant.provision.graph_builder import MICROSOFT, GraphBuilder, float_input, integer_input
+from ai_assistant.provision.linear import DenseLinear, Int8Linear, Linear
+
+PRECISIONS: dict[str, type[DenseLinear] | type[Int8Linear]] = {"fp32": DenseLinear, "int8": Int8Linear}
+
+
+def check_precision(precision: str) -> None:
+    """Raises ConfigurationError for a precision that no graph can be written in."""
+    if precision not in PRECISIONS:
+        raise ConfigurationError(f"There is no precision {precision!r}; choose one of {', '.join(PRECISIONS)}.")
+
+
+def graph_bytes(architecture: Architecture, precision: str) -> int:
+    """About how large the graph and its data will be."""
+    a = architecture
+    attention = a.hidden_size * a.head_size * (2 * a.heads + 2 * a.kv_heads)
+    per_layer = attention + 3 * a.hidden_size * a.intermediate_size
+    table = a.vocab_size * a.hidden_size
+    rotations = a.max_positions * a.head_size * 4
+    return table * 4 + rotations + (a.layers * per_layer + table) * PRECISIONS[precision].bytes_per_weight
+
+
+def write_graph(checkpoint: Checkpoint, folder: Path, *, precision: str, on_written: Callable[[int], None] | None = None) -> None:
+    """Writes the graph and its data into `folder`; `on_written` hears of every piece of data in bytes."""
+    check_precision(precision)
+    with GraphBuilder(folder, GRAPH_DATA_FILE, on_written=on_written) as builder:
+        _DecoderGraph(builder, PRECISIONS[precision](builder), checkpoint).write(folder / GRAPH_FILE)
+
+
+class _DecoderGraph:
+    def __init__(self, builder: GraphBuilder, linear: Linear, checkpoint: Checkpoint) -> None:
+        self._builder = builder
+        self._linear = linear
+        self._checkpoint = checkpoint
+        self._shape = checkpoint.architecture
+
+    def write(self, path: Path) -> None:
+        node, constant = self._builder.node, self._builder.constant
+        self._write_constants()
+        ids = node("Reshape", ["input_ids", "shape/flat"], "token_ids")
+        hidden = node("Gather", [constant("embedding", self._checkpoint.embedding()), ids], "embedded")
+        addend: str | None = None
+        for index in range(self._shape.layers):
+            name = f"layers.{index}"
+            rows, hidden = self._norm(hidden, addend, self._checkpoint.layer(index, "attention_norm"), f"{name}/attention_norm")
+            addend = self._attention(rows, index, name)
+            rows, hidden = self._norm(hidden, addend, self._checkpoint.layer(index, "mlp_norm"), f"{name}/mlp_norm")
+            addend = self._mlp(rows, index, name)
+        rows, _ = self._norm(hidden, addend, self._checkpoint.output_norm(), "output_norm")
+        # Only the rows that are sampled from reach the vocabulary.
+        chosen = node("Gather", [rows, "logits_indices"], "output_norm/chosen")
+        self._linear.multiply(chosen, self._checkpoint.lm_head(), "lm_head", "logits")
+        self._save(path)
+
+    def _write_constants(self) -> None:
+        shape, constant = self._shape, self._builder.constant
+        constant("shape/flat", np.array([-1], np.int64))
+        constant("shape/heads", np.array([-1, shape.heads * shape.head_size], np.int64))
+        constant("shape/packed", np.array([(shape.heads + 2 * shape.kv_heads) * shape.head_size], np.int64))
+        self._builder.node("Shape", ["input_ids"], "shape/batch")
+        self._builder.node("Concat", ["shape/batch", "shape/packed"], "shape/query_key_value", axis=0)
+        frequencies = shape.rope_theta ** (-np.arange(0, shape.head_size, 2, dtype=np.float64) / shape.head_size)
+        angles = np.arange(shape.max_positions)[:, None] * frequencies[None]
+        constant("rotation/cos", np.cos(angles).astype(np.float32))
+        constant("rotation/sin", np.sin(angles).astype(np.float32))
+
+    def _norm(self, hidden: str, addend: str | None, weight: Weights, name: str) -> tuple[str, str]:
+        """Adds the last block's result to the residual stream and norms it: (normed rows, residual stream)."""
+        weight_name = self._builder.constant(f"{name}.weight", weight)
+        epsilon = self._shape.rms_norm_eps
+        if addend is None:
+            rows = self._builder.node(
+                "SimplifiedLayerNormalization", [hidden, weight_name], name, axis=-1, epsilon=epsilon, stash_type=1
+            )
+            return rows, hidden
+        stream = f"{name}/stream"
+        inputs = [hidden, addend, weight_name]
+        operator = "SkipSimplifiedLayerNormalization"
+        self._builder.node(operator, inputs, name, "", "", stream, domain=MICROSOFT, epsilon=epsilon)
+        return name, stream
+
+    def _attention(self, rows: str, index: int, name: str) -> str:
+        node, shape = self._builder.node, self._shape
+        weights = [self._checkpoint.layer(index, weight) for weight in ("query", "key", "value")]
+        packed = self._linear.multiply(rows, np.concatenate(weights), f"{name}.query_key_value", f"{name}/packed")
+        del weights
+        batched = node("Reshape", [packed, "shape/query_key_value"], f"{name}/batched")
+        past = [f"past.{index}.key", f"past.{index}.value"]
+        positions = ["seqlens_k", "total_sequence_length", "rotation/cos", "rotation/sin"]
+        attended = node(
+            "GroupQueryAttention",
+            [batched, "", "", *past, *positions],
+            f"{name}/attended",
+            f"present.{index}.key",
+            f"present.{index}.value",
+            domain=MICROSOFT,
+            num_heads=shape.heads,
+            kv_num_heads=shape.kv_heads,
+            scale=shape.head_size**-0.5,
+            do_rotary=1,
+            rotary_interleaved=0,
+        )
+        flat = node("Reshape", [attended, "shape/heads"], f"{name}/attended_rows")
+        weight = self._checkpoint.layer(index, "attention_output")
+        return self._linear.multiply(flat, weight, f"{name}.attention_output", f"{name}/attention")
+
+    def _mlp(self, rows: str, index: int, name: str) -> str:
+        node = self._builder.node
+        weight = np.concatenate([self._checkpoint.layer(index, "gate"), self._checkpoint.layer(index, "up")])
+        packed = self._linear.multiply(rows, weight, f"{name}.gate_up", f"{name}/gate_up")
+        gate, up = f"{name}/gate", f"{name}/up"
+        node("Split", [packed], gate, up, axis=-1, num_outputs=2)
+        # QuickGelu with alpha 1 is x * sigmoid(x) in one kernel.
+        activated = node("QuickGelu", [gate], f"{name}/activated", domain=MICROSOFT, alpha=1.0)
+        inner = node("Mul", [activated, up], f"{name}/inner")
+        return self._linear.multiply(inner, self._checkpoint.layer(index, "down"), f"{name}.down", f"{name}/mlp")
+
+    def _save(self, path: Path) -> None:
+        shape = self._shape
+        inputs = [
+            integer_input("input_ids", ["batch", "sequence"], bits=64),
+            integer_input("seqlens_k", ["batch"], bits=32),
+            integer_input("total_sequence_length", [], bits=32),
+            integer_input("logits_indices", ["num_logits"], bits=64),
+        ]
+        outputs = [float_input("logits", ["num_logits", shape.vocab_size])]
+        cache: list[str | int] = ["batch", shape.kv_heads, "capacity", shape.head_size]
+        for index in range(shape.layers):
+            for part in ("key", "value"):
+                inputs.append(float_input(f"past.{index}.{part}", cache))
+                outputs.append(float_input(f"present.{index}.{part}", cache))
+        self._builder.save(path, "decoder", inputs, outputs)

@@ -1,0 +1,54 @@
+"""Runs a graph once or twice for checking. Slow and simple on purpose; serving is the engine's business."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from ai_assistant.engine.model_package import Architecture
+
+Logits = npt.NDArray[np.float32]
+_ERRORS_ONLY = 3
+
+
+class GraphSession:
+    """One opened graph."""
+
+    def __init__(self, graph: Path, architecture: Architecture) -> None:
+        options: Any = ort.SessionOptions()
+        options.log_severity_level = _ERRORS_ONLY
+        # ORT counts the host's cores, a container may have fewer.
+        options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+        options.inter_op_num_threads = 1
+        self._session: Any = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._architecture = architecture
+
+    def logits(self, token_ids: list[int]) -> Logits:
+        """Logits [tokens, vocabulary] after every token of one text."""
+        logits, _ = self.run(np.array([token_ids], np.int64), self.empty_cache(1), past=0)
+        return logits
+
+    def empty_cache(self, rows: int) -> dict[str, Logits]:
+        shape = (rows, self._architecture.kv_heads, 0, self._architecture.head_size)
+        parts = [f"past.{index}.{part}" for index in range(self._architecture.layers) for part in ("key", "value")]
+        return {name: np.zeros(shape, np.float32) for name in parts}
+
+    def run(self, token_ids: npt.NDArray[np.int64], cache: dict[str, Logits], *, past: int) -> tuple[Logits, dict[str, Logits]]:
+        """Feeds [rows, tokens] after `past` tokens; returns the logits of all of them and the grown cache."""
+        rows, tokens = token_ids.shape
+        total = past + tokens
+        feeds = {
+            "input_ids": token_ids,
+            "seqlens_k": np.full(rows, total - 1, np.int32),
+            "total_sequence_length": np.array(total, np.int32),
+            "logits_indices": np.arange(rows * tokens, dtype=np.int64),
+            **cache,
+        }
+        names = [name.replace("past.", "present.") for name in cache]
+        logits, *grown = self._session.run(["logits", *names], feeds)
+        return logits, dict(zip(cache, grown, strict=True))
