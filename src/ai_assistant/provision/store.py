@@ -28,6 +28,8 @@ _DIGEST = re.compile(f"[0-9a-f]{{{DIGEST_LENGTH}}}")
 _SHORTEST_PREFIX = 6
 # Inside a build's folder: what another attempt may continue.
 DOWNLOADS = "download"
+# In the name of what was taken out of sight and waits to be deleted.
+_REMOVED = ".removed."
 
 
 def default_store(environment: Mapping[str, str]) -> Path:
@@ -96,9 +98,9 @@ class ModelStore:
             return None
 
     def remember(self, key: str, recipe: Mapping[str, object], digest: str) -> None:
-        """Records which package the recipe led to."""
+        """Records which package the recipe led to; its workspace must still be there."""
         path = self.root / "recipes" / f"{key}.json"
-        beside = self.root / "tmp" / f"{key}.json"
+        beside = self.root / "tmp" / key / "recipe.json"
         beside.write_text(json.dumps({**recipe, "digest": digest}, indent=2) + "\n", encoding="utf-8")
         _sync(beside)
         beside.replace(path)
@@ -127,6 +129,9 @@ class ModelStore:
         for path in (self.root / "tmp").iterdir():
             if path.name == but:
                 continue
+            if _REMOVED in path.name:
+                shutil.rmtree(path, ignore_errors=True)
+                continue
             with lock_if_free(self._lock(path.name)) as is_free:
                 if is_free:
                     shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
@@ -153,7 +158,7 @@ class ModelStore:
 
     def _discard(self, path: Path) -> None:
         # A rename takes it out of sight at once; deleting takes time and may be cut off.
-        grave = self.root / "tmp" / f"{path.name}.removed.{os.getpid()}"
+        grave = self.root / "tmp" / f"{path.name}{_REMOVED}{os.getpid()}"
         grave.parent.mkdir(exist_ok=True)
         path.rename(grave)
         shutil.rmtree(grave, ignore_errors=True)

@@ -5,7 +5,7 @@ A tokenizer that is almost right makes a model that is quietly worse, so an unkn
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -54,7 +54,8 @@ def tokenizer_from_gguf(file: GgufFile, *, vocab_size: int) -> TokenizerFiles:
     if len(types) != len(tokens):
         raise ModelPackageError(f"The model describes {len(types)} token types for {len(tokens)} tokens; it is damaged.")
 
-    tokenizer = Tokenizer(models.BPE(vocab=_vocabulary(tokens), merges=_merges(file)))
+    vocabulary = _vocabulary(tokens)
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=_merges(file, vocabulary)))
     tokenizer.pre_tokenizer = PRE_TOKENIZERS[pre]()
     tokenizer.decoder = decoders.ByteLevel()
     for token, kind_of_token in zip(tokens, types, strict=True):
@@ -87,13 +88,13 @@ def _vocabulary(tokens: list[str]) -> dict[str, int]:
     return vocabulary
 
 
-def _merges(file: GgufFile) -> list[tuple[str, str]]:
+def _merges(file: GgufFile, vocabulary: Mapping[str, int]) -> list[tuple[str, str]]:
     merges = []
     for line in file.texts("tokenizer.ggml.merges") or []:
-        # A token may contain no space in byte-level spelling, so the one space divides the pair.
-        left, space, right = line.partition(" ")
-        if not space or not left or not right or " " in right:
-            raise ModelPackageError(f"The model's tokenizer has the merge {line!r}, which is not a pair; it is damaged.")
+        # Byte-level spelling has no space inside a token, so the one space divides the pair.
+        left, _, right = line.partition(" ")
+        if not (left in vocabulary and right in vocabulary and left + right in vocabulary):
+            raise ModelPackageError(f"The model's tokenizer has the merge {line!r}, which is not of its tokens; it is damaged.")
         merges.append((left, right))
     if not merges:
         raise UnsupportedModelError(f"{file.path.name} carries no tokenizer merges.")

@@ -1,0 +1,169 @@
+"""A random Llama small enough for a unit test: its weights as PyTorch would keep them, a GGUF file of it, and its forward pass in numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+
+LAYERS, HIDDEN, HEADS, KV_HEADS, HEAD, INNER, POSITIONS = 2, 64, 4, 2, 16, 96, 512
+THETA, EPS = 5000.0, 1e-5
+SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+TEMPLATE = "{% for message in messages %}<|im_start|>{{ message['content'] }}<|im_end|>{% endfor %}"
+
+
+def byte_letters() -> list[str]:
+    """The 256 letters in which byte-level BPE spells bytes."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return [chr(byte) for byte in printable] + [chr(256 + index) for index in range(len(others))]
+
+
+TOKENS = [*SPECIALS, *byte_letters(), "th", "the", "Ġthe"]
+MERGES = ["t h", "th e", "Ġ the"]
+VOCABULARY = len(TOKENS)
+
+
+@dataclass
+class TinyLlama:
+    """`weights` by original names; `is_tied` leaves out the output matrix."""
+
+    is_tied: bool = True
+    seed: int = 0
+    weights: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        random = np.random.default_rng(self.seed)
+
+        def matrix(rows: int, columns: int) -> np.ndarray[Any, Any]:
+            return (random.standard_normal((rows, columns)) / np.sqrt(columns)).astype(np.float32)
+
+        def norm() -> np.ndarray[Any, Any]:
+            return (1 + 0.1 * random.standard_normal(HIDDEN)).astype(np.float32)
+
+        self.weights["embed"] = matrix(VOCABULARY, HIDDEN) * 4
+        self.weights["norm"] = norm()
+        self.weights["head"] = self.weights["embed"] if self.is_tied else matrix(VOCABULARY, HIDDEN) * 4
+        for index in range(LAYERS):
+            shapes = {
+                "q": (HEADS * HEAD, HIDDEN),
+                "k": (KV_HEADS * HEAD, HIDDEN),
+                "v": (KV_HEADS * HEAD, HIDDEN),
+                "o": (HIDDEN, HEADS * HEAD),
+                "gate": (INNER, HIDDEN),
+                "up": (INNER, HIDDEN),
+                "down": (HIDDEN, INNER),
+            }
+            self.weights |= {f"{index}.{name}": matrix(*shape) for name, shape in shapes.items()}
+            self.weights |= {f"{index}.norm1": norm(), f"{index}.norm2": norm()}
+
+    def logits(self, token_ids: list[int]) -> np.ndarray[Any, Any]:
+        """Logits after every token, the way the paper's formulas read."""
+        w, length = self.weights, len(token_ids)
+        frequencies = THETA ** (-np.arange(0, HEAD, 2) / HEAD)
+        angles = np.concatenate([np.arange(length)[:, None] * frequencies] * 2, axis=1)[:, None]
+
+        def rotated(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+            half = np.concatenate([-x[..., HEAD // 2 :], x[..., : HEAD // 2]], axis=-1)
+            return x * np.cos(angles) + half * np.sin(angles)
+
+        def normed(x: np.ndarray[Any, Any], weight: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+            return x / np.sqrt((x**2).mean(-1, keepdims=True) + EPS) * weight
+
+        x = w["embed"][token_ids].astype(np.float64)
+        for index in range(LAYERS):
+            rows = normed(x, w[f"{index}.norm1"])
+            query = rotated((rows @ w[f"{index}.q"].T).reshape(length, HEADS, HEAD))
+            key = rotated((rows @ w[f"{index}.k"].T).reshape(length, KV_HEADS, HEAD)).repeat(HEADS // KV_HEADS, axis=1)
+            value = (rows @ w[f"{index}.v"].T).reshape(length, KV_HEADS, HEAD).repeat(HEADS // KV_HEADS, axis=1)
+            scores = np.einsum("qhd,khd->hqk", query, key) / np.sqrt(HEAD)
+            scores[:, np.triu(np.ones((length, length), bool), 1)] = -np.inf
+            attention = np.exp(scores - scores.max(-1, keepdims=True))
+            attention /= attention.sum(-1, keepdims=True)
+            x = x + np.einsum("hqk,khd->qhd", attention, value).reshape(length, -1) @ w[f"{index}.o"].T
+            rows = normed(x, w[f"{index}.norm2"])
+            gate = rows @ w[f"{index}.gate"].T
+            x = x + (gate / (1 + np.exp(-gate)) * (rows @ w[f"{index}.up"].T)) @ w[f"{index}.down"].T
+        return np.asarray(normed(x, w["norm"]) @ w["head"].T)
+
+    def write_gguf(
+        self,
+        path: Path,
+        *,
+        metadata: dict[str, Any] | None = None,
+        tensors: dict[str, np.ndarray[Any, Any]] | None = None,
+        without: str | None = None,
+    ) -> Path:
+        """Writes the model as llama.cpp's converter does; `metadata` and `tensors` are added or replace what it would write."""
+        values: dict[str, Any] = {
+            "general.name": "Tiny",
+            "general.license": "apache-2.0",
+            "llama.block_count": LAYERS,
+            "llama.context_length": POSITIONS,
+            "llama.embedding_length": HIDDEN,
+            "llama.feed_forward_length": INNER,
+            "llama.attention.head_count": HEADS,
+            "llama.attention.head_count_kv": KV_HEADS,
+            "llama.attention.layer_norm_rms_epsilon": EPS,
+            "llama.rope.freq_base": THETA,
+            "tokenizer.ggml.model": "gpt2",
+            "tokenizer.ggml.pre": "smollm",
+            "tokenizer.ggml.tokens": TOKENS,
+            "tokenizer.ggml.merges": MERGES,
+            "tokenizer.ggml.token_type": [3] * len(SPECIALS) + [1] * (VOCABULARY - len(SPECIALS)),
+            "tokenizer.ggml.bos_token_id": 1,
+            "tokenizer.ggml.eos_token_id": 2,
+            "tokenizer.chat_template": TEMPLATE,
+        } | (metadata or {})
+        writer = gguf.GGUFWriter(path, values.pop("general.architecture", "llama"))
+        for key, value in values.items():
+            match value:
+                case str():
+                    writer.add_string(key, value)
+                case int():
+                    writer.add_uint32(key, value)
+                case float():
+                    writer.add_float32(key, value)
+                case list():
+                    writer.add_array(key, value)
+        for name, tensor in (self._gguf_tensors() | (tensors or {})).items():
+            if name != without:
+                writer.add_tensor(name, tensor)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        return path
+
+    def _gguf_tensors(self) -> dict[str, np.ndarray[Any, Any]]:
+        w = self.weights
+        tensors = {"token_embd.weight": w["embed"], "output_norm.weight": w["norm"]}
+        if not self.is_tied:
+            tensors["output.weight"] = w["head"]
+        names = {
+            "attn_norm": "norm1",
+            "attn_q": "q",
+            "attn_k": "k",
+            "attn_v": "v",
+            "attn_output": "o",
+            "ffn_norm": "norm2",
+            "ffn_gate": "gate",
+            "ffn_up": "up",
+            "ffn_down": "down",
+        }
+        for index in range(LAYERS):
+            for theirs, ours in names.items():
+                tensor = w[f"{index}.{ours}"]
+                if ours in {"q", "k"}:
+                    tensor = _interleaved(tensor, HEADS if ours == "q" else KV_HEADS)
+                tensors[f"blk.{index}.{theirs}.weight"] = tensor
+        return tensors
+
+
+def _interleaved(weight: np.ndarray[Any, Any], heads: int) -> np.ndarray[Any, Any]:
+    """What llama.cpp's converter does to query and key rows."""
+    rows, columns = weight.shape
+    return np.ascontiguousarray(weight.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns))
