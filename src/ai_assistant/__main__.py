@@ -1,0 +1,5 @@
+"""`python -m ai_assistant`."""
+
+from ai_assistant.cli import main
+
+main()

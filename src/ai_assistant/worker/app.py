@@ -1,0 +1,117 @@
+"""`ai-assistant worker`: a Celery consumer with one engine. One process is one engine; scale by starting more."""
+
+import logging
+import os
+import signal
+import time
+from typing import Any
+
+from celery import signals
+
+from ai_assistant.contracts import GENERATE_TASK, queue_name
+from ai_assistant.dispatch import make_celery
+from ai_assistant.engine.backends import load_runner
+from ai_assistant.engine.config import EngineConfig
+from ai_assistant.engine.llm_engine import LLMEngine
+from ai_assistant.engine.model_package import ModelPackage, load_package
+from ai_assistant.engine.tokenizer import Tokenizer
+from ai_assistant.errors import ConfigurationError
+from ai_assistant.metrics import WorkerMetrics, process_registry
+from ai_assistant.settings import WorkerSettings, default_data_dir
+from ai_assistant.worker.probes import start_probes
+from ai_assistant.worker.service import Service
+
+logger = logging.getLogger(__name__)
+
+
+def run(settings: WorkerSettings) -> int:
+    """Serve the assistant's queue until SIGTERM. Returns the exit code."""
+    started = time.monotonic()
+    is_ready = False
+    registry = process_registry()
+    metrics = WorkerMetrics(registry)
+    package = find_package(settings)
+    engine, tokenizer = load_engine(settings, package)
+    logger.info("Loaded %s %s in %.1f s", package.digest[:12], package.manifest.precision, time.monotonic() - started)
+    metrics.slots.labels(settings.assistant).set(settings.slots)
+    exit_codes = [0]
+
+    def on_crash() -> None:
+        exit_codes[0] = 1
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    service = Service(settings, engine, tokenizer, metrics, on_crash)
+    if settings.worker_metrics_port is not None:
+        not_ready = "not consuming yet"
+        try:
+            start_probes(
+                settings.worker_metrics_host,
+                settings.worker_metrics_port,
+                registry,
+                service.liveness,
+                lambda: service.liveness() or (None if is_ready else not_ready),
+            )
+        except OSError as error:
+            raise ConfigurationError(
+                f"Port {settings.worker_metrics_port} for the worker's metrics is taken; set AI_ASSISTANT_WORKER_METRICS_PORT."
+            ) from error
+    service.wait_for_schema()
+    service.start()
+
+    app = make_celery(settings.redis_url.get_secret_value())
+
+    @app.task(name=GENERATE_TASK, ignore_result=True)  # type: ignore[untyped-decorator]
+    def generate(task_id: str | None = None) -> None:
+        """Whatever the token says, PostgreSQL decides what runs."""
+        service.work()
+
+    @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
+    def on_ready(**_: Any) -> None:
+        nonlocal is_ready
+        is_ready = True
+        logger.info("Ready for %s with %d slots", settings.assistant, settings.slots)
+
+    @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
+    def on_shutdown(**_: Any) -> None:
+        nonlocal is_ready
+        is_ready = False
+        service.drain()
+
+    @signals.setup_logging.connect(weak=False)  # type: ignore[untyped-decorator]
+    def keep_logging(**_: Any) -> None:
+        """Being connected keeps Celery from configuring logging: the entry point has done it."""
+
+    consumer = app.Worker(
+        hostname=f"{settings.worker_id}@{settings.assistant}",
+        queues=[queue_name(settings.assistant)],
+        pool="threads",
+        concurrency=settings.slots,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+    )
+    consumer.start()
+    service.stop()
+    return exit_codes[0] or int(consumer.exitcode or 0)
+
+
+def find_package(settings: WorkerSettings) -> ModelPackage:
+    """The configured package, or one built from the configured source. Raises ModelError."""
+    if settings.model_package is not None:
+        return load_package(settings.model_package)
+    from ai_assistant.provision.build import build_package  # only a worker without a package needs the builder installed
+
+    store = settings.model_store or default_data_dir() / "models"
+    return load_package(build_package(settings.model, precision=settings.precision, store=store))
+
+
+def load_engine(settings: WorkerSettings, package: ModelPackage) -> tuple[LLMEngine, Tokenizer]:
+    """Raises ModelPackageError."""
+    config = EngineConfig(
+        num_slots=settings.slots,
+        max_context=settings.max_context,
+        kv_memory_bytes=None if settings.kv_memory_mib is None else settings.kv_memory_mib * 2**20,
+    )
+    runner = load_runner(package, config, settings.threads)
+    return LLMEngine(runner, config), Tokenizer.of_package(package)

@@ -1,0 +1,298 @@
+"""One wake token's work: claim a task, compute its answer, write its end. Every step survives PostgreSQL or Redis being away."""
+
+import asyncio
+import logging
+import time
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from ai_assistant.contracts import EVENTS_CHANNEL, FinishReason, TaskState
+from ai_assistant.conversations import line_to
+from ai_assistant.database.session import Database
+from ai_assistant.dispatch import Dispatcher
+from ai_assistant.engine.llm_engine import StepOutput
+from ai_assistant.engine.prompt import build_prompt
+from ai_assistant.engine.sampling import SamplingParams
+from ai_assistant.engine.sequence import Sequence
+from ai_assistant.engine.tokenizer import Tokenizer
+from ai_assistant.errors import AssistantError, DatabaseUnavailableError, InvalidRequestError
+from ai_assistant.logs import request_id
+from ai_assistant.metrics import WorkerMetrics
+from ai_assistant.settings import WorkerSettings
+from ai_assistant.streams import StreamText, StreamWriter
+from ai_assistant.tasks.claim import ClaimedTask, claim
+from ai_assistant.tasks.finish import Finished, finish
+from ai_assistant.tasks.lease import hand_back
+from ai_assistant.worker.engine_thread import EngineThread
+from ai_assistant.worker.generation import Generation
+from ai_assistant.worker.publisher import Publisher
+
+logger = logging.getLogger(__name__)
+
+SAMPLING_FIELDS = ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty")
+MIN_ANSWER_SHARE = 4
+"""At least a quarter of the context is kept for the answer, unless it is asked to be shorter."""
+RETRY = 0.5
+HAND_BACK_SECONDS = 3.0
+
+
+class TaskRunner:
+    """Owns the running answers of this worker. All methods run on the worker's event loop."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        database: Database,
+        redis: "Redis",
+        dispatcher: Dispatcher,
+        tokenizer: Tokenizer,
+        metrics: WorkerMetrics,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._redis = redis
+        self._dispatcher = dispatcher
+        self._tokenizer = tokenizer
+        self._metrics = metrics
+        self._writer = StreamWriter(redis)
+        self._running: dict[str, Generation] = {}
+        self.publisher = Publisher(self._writer, self.running)
+        self.is_draining = False
+        """No more tasks are claimed."""
+        self.is_drained = False
+        """Whatever still runs goes back to the queue."""
+        self.engine: EngineThread  # set by the service, whose callbacks need this object first
+
+    def running(self) -> list[Generation]:
+        return list(self._running.values())
+
+    async def work(self) -> None:
+        """What one wake token is worth: at most one task."""
+        claimed = await self._claim()
+        if claimed is None:
+            return
+        token = request_id.set(claimed.request_id)
+        generation = Generation(claimed, self._tokenizer)
+        try:
+            # before it is registered: a heartbeat or a cancel must not see it without what earlier attempts had
+            await self._take_over(generation)
+            self._running[generation.seq_id] = generation
+            if self.is_drained:
+                generation.leave()
+            await self._run(generation)
+        finally:
+            self._running.pop(generation.seq_id, None)
+            self.engine.cancel(generation.seq_id)
+            request_id.reset(token)
+
+    async def _claim(self) -> ClaimedTask | None:
+        while not self.is_draining:
+            try:
+                async with self._database.session() as session:
+                    return await claim(
+                        session,
+                        assistant=self._settings.assistant,
+                        worker=self._settings.worker_id,
+                        lease_seconds=self._settings.lease_seconds,
+                    )
+            except DatabaseUnavailableError as error:
+                logger.warning("%s Waiting for it.", error.message)
+                await asyncio.sleep(RETRY)
+        return None
+
+    async def _run(self, generation: Generation) -> None:
+        task = generation.task
+        extra = {"task_id": str(task.id), "attempt": task.attempt}
+        logger.info("Claimed after %.2f s", task.waited_seconds, extra=extra)
+        if task.takeovers:
+            self._metrics.takeovers.inc()
+        elif task.attempt == 1:
+            self._metrics.queue_wait.labels(task.assistant).observe(task.waited_seconds)
+        try:
+            if not generation.ended.is_set():
+                generation.prompt_ids = await self._prompt(task)
+            if not generation.ended.is_set():
+                await self._compute(generation)
+        except AssistantError as error:
+            generation.end(FinishReason.ERROR, error)
+        except Exception as error:
+            logger.exception("The task failed", extra=extra)
+            generation.end(FinishReason.ERROR, AssistantError(f"The answer could not be computed ({type(error).__name__})."))
+        if generation.is_handed_back:
+            await self._hand_back(generation)
+        elif not generation.is_lost:
+            await self._finish(generation)
+
+    async def _take_over(self, generation: Generation) -> None:
+        """Shut out earlier attempts and go on with what they had."""
+        task = generation.task
+        before = await self._fence(generation)
+        if before is None:
+            generation.lose()
+            return
+        for item in self.running():
+            if item.task.id == task.id:
+                # this worker's own earlier attempt: it froze, or PostgreSQL was away for long
+                item.lose()
+        if task.attempt > 1 and generation.logprobs is None:
+            self._resume(generation, before)
+
+    async def _fence(self, generation: Generation) -> StreamText | None:
+        task = generation.task
+        try:
+            return await self._writer.fence(task.id, task.attempt)
+        except (RedisError, OSError, TimeoutError, ValueError, KeyError) as error:
+            logger.warning("The stream cannot be read (%s); going on from the checkpoint", error)
+            return StreamText()
+
+    def _resume(self, generation: Generation, before: StreamText) -> None:
+        """Go on from the longer of checkpoint and stream, from token ids wherever they are this tokenizer's."""
+        task = generation.task
+        checkpoint = task.checkpoint_ids or []
+        if task.tokenizer in (None, self._tokenizer.digest):
+            ids = max(checkpoint, list(before.ids), key=len)
+        else:
+            ids = self._tokenizer.encode_plain(max(task.checkpoint_text, before.text, key=len))
+        generation.resume(ids, published=len(before.text))
+        logger.info("Continuing after %d tokens", len(ids), extra={"task_id": str(task.id), "attempt": task.attempt})
+        self.publisher.wake()
+
+    async def _prompt(self, task: ClaimedTask) -> list[int]:
+        """Token ids of the prompt. The same for every attempt: earlier turns are final when a task becomes eligible."""
+        messages = task.messages
+        if messages is None:
+            if task.user_message_id is None:
+                raise InvalidRequestError("The task has neither messages nor a conversation.")
+            messages = await self._line(task)
+        prompt = [{"role": item["role"], "content": item["content"]} for item in messages]
+        if task.instructions and not any(item["role"] == "system" for item in prompt):
+            prompt.insert(0, {"role": "system", "content": task.instructions})
+        context = self.engine.max_context
+        reserved = min(int(task.sampling["max_tokens"]), max(1, context // MIN_ANSWER_SHARE))
+        return await asyncio.to_thread(build_prompt, self._tokenizer, prompt, max_prompt_tokens=context - reserved)
+
+    async def _line(self, task: ClaimedTask) -> list[dict[str, str]]:
+        assert task.user_message_id is not None
+        while True:
+            try:
+                async with self._database.session() as session:
+                    return await line_to(session, task.user_message_id)
+            except DatabaseUnavailableError:
+                await asyncio.sleep(RETRY)
+
+    async def _compute(self, generation: Generation) -> None:
+        task = generation.task
+        assert generation.prompt_ids is not None
+        try:
+            sampling = SamplingParams(
+                max_tokens=min(int(task.sampling["max_tokens"]), self.engine.max_context),
+                seed=int(task.sampling["seed"]),
+                logprobs=task.sampling.get("logprobs"),
+                **{name: task.sampling[name] for name in SAMPLING_FIELDS if task.sampling.get(name) is not None},
+            )
+            sequence = Sequence(
+                generation.seq_id,
+                generation.prompt_ids,
+                sampling,
+                completion_ids=generation.ids,
+                deadline=time.monotonic() + task.seconds_left,
+            )
+            await asyncio.wrap_future(self.engine.add(sequence))
+        except ValueError as error:
+            raise InvalidRequestError(str(error)) from error
+        if generation.is_cancelled:
+            self.engine.cancel(generation.seq_id)
+        await generation.ended.wait()
+
+    def on_step(self, output: StepOutput) -> None:
+        """The results of one engine step."""
+        now = time.monotonic()
+        for token in output.tokens:
+            generation = self._running.get(token.seq_id)
+            if generation is None:
+                continue
+            previous = generation.last_token_at
+            is_first = generation.first_token_at is None
+            if generation.push(token):
+                self.engine.cancel(token.seq_id)
+            if token.token_id is None:
+                continue
+            if is_first and generation.task.first_token_at is None:
+                waited = generation.task.waited_seconds + now - generation.claimed_at
+                self._metrics.time_to_first_token.labels(generation.task.assistant).observe(waited)
+            elif previous is not None:
+                self._metrics.inter_token_latency.labels(generation.task.assistant).observe(now - previous)
+        for failure in output.failures:
+            if failed := self._running.get(failure.seq_id):
+                failed.end(FinishReason.ERROR, failure.error)
+        assistant = self._settings.assistant
+        self._metrics.slots_in_use.labels(assistant).set(output.stats.num_running)
+        self._metrics.kv_tokens.labels(assistant).set(output.stats.kv_tokens)
+        self.publisher.wake()
+
+    def cancel(self, generation: Generation) -> None:
+        """Stop computing; what there is of the answer is kept."""
+        generation.is_cancelled = True
+        self.engine.cancel(generation.seq_id)
+        generation.end(FinishReason.CANCELLED)
+
+    async def _finish(self, generation: Generation) -> None:
+        """Write the end until it is written, or another attempt owns the task."""
+        await self.publisher.finish(generation)
+        outcome = generation.outcome()
+        finished: Finished | None = None
+        while not generation.is_lost:
+            try:
+                async with self._database.session() as session:
+                    finished = await finish(session, outcome)
+                break
+            except DatabaseUnavailableError as error:
+                logger.warning("%s The answer waits to be written.", error.message)
+                await asyncio.sleep(RETRY)
+        if finished is None:
+            logger.warning("The answer was not written: another attempt owns the task", extra={"task_id": str(outcome.id)})
+            return
+        await self.publisher.end(generation)
+        await self._announce(generation, finished)
+        self._count(generation, finished.state)
+
+    async def _announce(self, generation: Generation, finished: Finished) -> None:
+        if finished.next_task_id is not None:
+            await self._dispatcher.push(generation.task.assistant, [finished.next_task_id])
+        try:
+            await self._redis.publish(EVENTS_CHANNEL, str(generation.task.id))
+        except (RedisError, OSError, TimeoutError) as error:
+            logger.debug("The end was not announced: %s", error)
+
+    def _count(self, generation: Generation, state: TaskState) -> None:
+        task, reason = generation.task, generation.finish_reason or FinishReason.ERROR
+        self._metrics.tasks_finished.labels(task.assistant, state.value, reason.value).inc()
+        self._metrics.prompt_tokens.labels(task.assistant).inc(len(generation.prompt_ids or ()))
+        self._metrics.completion_tokens.labels(task.assistant).inc(len(generation.ids))
+        logger.info(
+            "%s (%s) with %d tokens in %.2f s",
+            state.value,
+            reason.value,
+            len(generation.ids),
+            time.monotonic() - generation.claimed_at,
+            extra={"task_id": str(task.id), "attempt": task.attempt},
+        )
+
+    async def _hand_back(self, generation: Generation) -> None:
+        """Return the task to the queue for another worker; if PostgreSQL is away, its lease will run out instead."""
+        await self.publisher.finish(generation)
+        until = time.monotonic() + HAND_BACK_SECONDS
+        while time.monotonic() < until:
+            try:
+                async with self._database.session() as session:
+                    held = await hand_back(session, generation.checkpoint(), lease_seconds=self._settings.lease_seconds)
+                break
+            except DatabaseUnavailableError:
+                await asyncio.sleep(RETRY)
+        else:
+            logger.warning("The task could not be handed back; it goes on when its lease has run out")
+            return
+        if held:
+            logger.info("Handed back after %d tokens", len(generation.ids), extra={"task_id": str(generation.task.id)})
+            await self._dispatcher.push(generation.task.assistant, [generation.task.id])
