@@ -143,32 +143,33 @@ class LLMEngine:
         rows = list(plan.decode)
         if not rows:
             return []
+        lost: dict[Sequence, ModelError] = {}
         try:
             logits = self.runner.decode([s.next_input_id for s in rows], [s.num_cached for s in self.scheduler.in_rows])
         except ModelError:
-            rows, logits = self._decode_alone(rows)
+            rows, logits, lost = self._decode_alone(rows)
         for sequence in rows:
             sequence.num_cached += 1
+        # Only now, for whoever leaves makes others move with all that they hold.
+        for sequence, error in lost.items():
+            self._fail(sequence, error)
         return self._take_tokens(rows, logits)
 
-    def _decode_alone(self, rows: list[Sequence]) -> tuple[list[Sequence], Logits]:
-        """The batch failed: try each row by itself, and give up those that fail even so.
+    def _decode_alone(self, rows: list[Sequence]) -> tuple[list[Sequence], Logits, dict[Sequence, ModelError]]:
+        """The batch failed: try each row by itself and name those that fail even so.
 
-        Nothing leaves its row before all were tried. With a package that pads its rows these numbers may differ in the
-        last bits.
+        With a package that pads its rows these numbers may differ in the last bits from what the batch would have given.
         """
-        logits: dict[Sequence, Logits] = {}
+        logits = np.empty((len(rows), self.runner.vocab_size), np.float32)
+        computed: list[Sequence] = []
         lost: dict[Sequence, ModelError] = {}
         for row, sequence in enumerate(rows):
             try:
-                logits[sequence] = self.runner.prefill(row, [sequence.next_input_id], sequence.num_cached).copy()
+                logits[len(computed)] = self.runner.prefill(row, [sequence.next_input_id], sequence.num_cached)
+                computed.append(sequence)
             except ModelError as error:
                 lost[sequence] = error
-        for sequence, failure in lost.items():
-            self._fail(sequence, failure)
-        if not logits:
-            return [], np.empty((0, self.runner.vocab_size), np.float32)
-        return list(logits), np.stack(list(logits.values()))
+        return computed, logits[: len(computed)], lost
 
     def _prefill(self, plan: StepPlan) -> list[TokenOutput]:
         sequence = plan.prefill

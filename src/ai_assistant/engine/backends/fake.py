@@ -53,6 +53,8 @@ class FakeRunner:
         num_rows = -(-num_rows // self._pad) * self._pad
         rows = np.full((num_rows, capacity), _EMPTY, np.int64)
         for row, length in enumerate(lengths):
+            if not length:  # a new row, which the old buffer may not have had
+                continue
             rows[row, :length] = self._rows[row, :length]
         self._rows = rows
         self._powers = np.cumprod(np.full(capacity, _PRIME), dtype=np.uint64)

@@ -64,6 +64,8 @@ class OnnxRunner:
         self._prefillers.clear()
         for index, old in enumerate(self._buffers):
             for row, length in enumerate(lengths):
+                if not length:  # a new row, which the old buffer may not have had
+                    continue
                 new_buffers[index][row, :, :length] = old[row, :, :length]
             self._buffers[index] = new_buffers[index]  # gives the old one back before the next is filled
         self._buffers = new_buffers
