@@ -16,7 +16,18 @@ from ai_assistant.settings import LogSettings
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """Id of the request that is being served; goes into the task row and from there to the worker."""
 
-NOISY = ("httpx", "httpcore", "kombu", "amqp", "alembic", "asyncio", "sqlalchemy.engine", "multipart")
+NOISY = (
+    "httpx",
+    "httpcore",
+    "kombu",
+    "amqp",
+    "alembic",
+    "asyncio",
+    "sqlalchemy.engine",
+    "celery.worker.strategy",  # two lines per wake token
+    "celery.app.trace",
+    "celery.apps.worker",
+)
 
 
 def add_request_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -4,9 +4,11 @@ import logging
 import os
 import signal
 import time
+import warnings
 from typing import Any
 
 from celery import signals
+from celery.platforms import SecurityWarning
 
 from ai_assistant.contracts import GENERATE_TASK, queue_name
 from ai_assistant.dispatch import make_celery
@@ -81,6 +83,8 @@ def run(settings: WorkerSettings) -> int:
     def keep_logging(**_: Any) -> None:
         """Being connected keeps Celery from configuring logging: the entry point has done it."""
 
+    # Celery warns of root because of pickle, which is not accepted here
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     consumer = app.Worker(
         hostname=f"{settings.worker_id}@{settings.assistant}",
         queues=[queue_name(settings.assistant)],

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 STUCK_STEP_SECONDS = 120.0
 """A step that takes longer than this means that the engine hangs."""
+LAST_STEP_SECONDS = 10.0
 REDIS_SECONDS = 2.0
 POOL_SIZE = 2
 """Database connections of a worker: the heartbeat, and everything else."""
@@ -120,6 +121,8 @@ class Service:
     def stop(self) -> None:
         """After Celery has stopped: end the threads."""
         self._engine_thread.stop()
+        # the process must not end inside a step: the runtime's own threads would be torn down under it
+        self._engine_thread.join(LAST_STEP_SECONDS)
         with contextlib.suppress(Exception):
             asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(3.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
