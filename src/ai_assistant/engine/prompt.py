@@ -63,26 +63,31 @@ def _from_turn(messages: Sequence[Message], start: int) -> list[Message]:
 
 def _first_turn(tokenizer: Tokenizer, messages: Sequence[Message], turns: list[int], limit: int, target: int) -> int:
     """The number of the first turn to keep, as it follows from the turns before the last one."""
-    fixed, markup = _markup_tokens(tokenizer)
-    costs = [len(tokenizer.encode_plain(message["content"])) + markup for message in messages]
-    is_instruction = [message["role"] in _INSTRUCTION_ROLES for message in messages]
-    instructions = list(accumulate((c if i else 0 for c, i in zip(costs, is_instruction, strict=True)), initial=fixed))
-    history = list(accumulate((0 if i else c for c, i in zip(costs, is_instruction, strict=True)), initial=0))
-    before_turn = [history[start] for start in turns]
+    fixed, costs = _token_counts(tokenizer, messages)
+    before = list(accumulate(costs, initial=fixed))
+    before_turn = [before[start] - fixed for start in turns]
     first = 0
     for turn, index in enumerate(turns):
         # When this turn was asked, the prompt ended with its user message (the last one: with all there is).
-        end = index + 1 if turn < len(turns) - 1 else len(messages)
-        if instructions[end] + history[end] - before_turn[first] > limit:
-            first = bisect_left(before_turn, instructions[end] + history[end] - target, lo=first, hi=turn)
+        size = before[index + 1 if turn < len(turns) - 1 else len(messages)]
+        if size - before_turn[first] > limit:
+            first = bisect_left(before_turn, size - target, lo=first, hi=turn)
     return first
 
 
-def _markup_tokens(tokenizer: Tokenizer) -> tuple[int, int]:
-    """Tokens that the chat template adds to a chat and to each of its messages."""
+def _token_counts(tokenizer: Tokenizer, messages: Sequence[Message]) -> tuple[int, list[int]]:
+    """The tokens of a chat without its turns, and those of each message with its markup (instructions: in the former)."""
     user, assistant = ({"role": role, "content": "x"} for role in ("user", "assistant"))
+    instructions = [message for message in messages if message["role"] in _INSTRUCTION_ROLES]
+    question = len(tokenizer.encode_chat([user], add_generation_prompt=False))
+    of_assistant = len(tokenizer.encode_chat([user, assistant], add_generation_prompt=False)) - question
+    of_turn = len(tokenizer.encode_chat([user, assistant, user], add_generation_prompt=False)) - question
+    of_user = of_turn - of_assistant
+    fixed = len(tokenizer.encode_chat([*instructions, user])) - of_user
     word = len(tokenizer.encode_plain("x"))
-    short = len(tokenizer.encode_chat([user]))
-    longer = len(tokenizer.encode_chat([user, assistant, user]))
-    per_message = -(-(longer - short) // 2) - word
-    return max(0, short - word - per_message), per_message
+    costs = []
+    for message in messages:
+        markup = (of_user if message["role"] == "user" else of_assistant) - word
+        is_instruction = message["role"] in _INSTRUCTION_ROLES
+        costs.append(0 if is_instruction else len(tokenizer.encode_plain(message["content"])) + markup)
+    return fixed, costs
