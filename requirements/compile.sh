@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Writes requirements/<extra>.txt: every package with version and hashes, for all platforms, without download addresses.
+# Usage: compile.sh BIN-FOLDER [--upgrade]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin=$1
+shift
+"$bin/python" -m pip install --quiet uv
+compile() {
+  local name=$1
+  shift
+  "$bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+    --custom-compile-command "make requirements" --output-file "requirements/$name.txt" "$@"
+}
+# One resolution for all, so that every process runs the same versions; the build tool comes along for the editable install.
+compile standalone pyproject.toml --extra standalone --group build "$@"
+compile dev pyproject.toml --extra standalone --group build --group dev --constraint requirements/standalone.txt "$@"
+for extra in gateway worker bot; do
+  compile "$extra" pyproject.toml --extra "$extra" --constraint requirements/standalone.txt "$@"
+done
+compile build --group build --constraint requirements/standalone.txt "$@"
