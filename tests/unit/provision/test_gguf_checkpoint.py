@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from unit.provision.tiny_llama import EPS, HEAD, HIDDEN, THETA, VOCABULARY, TinyLlama
 
 from ai_assistant.errors import ModelPackageError, UnsupportedModelError
 from ai_assistant.provision.gguf_checkpoint import GgufCheckpoint
+from unit.provision.tiny_llama import EPS, HEAD, HIDDEN, THETA, VOCABULARY, TinyLlama
 
 
 def test_numbers_and_weights(tiny: TinyLlama, tiny_gguf: Path) -> None:
@@ -50,7 +50,7 @@ def test_unsupported_tensors_are_named(tiny: TinyLlama, tmp_path: Path, name: st
 
 
 def test_a_missing_and_a_misshapen_tensor_are_named(tiny: TinyLlama, tmp_path: Path) -> None:
-    with pytest.raises(ModelPackageError, match="no tensor blk.1.ffn_up.weight"):
+    with pytest.raises(ModelPackageError, match=r"no tensor blk.1.ffn_up.weight"):
         GgufCheckpoint(tiny.write_gguf(tmp_path / "a.gguf", without="blk.1.ffn_up.weight"))
     wrong = {"output_norm.weight": np.ones(HIDDEN * 2, np.float32)}
     with pytest.raises(UnsupportedModelError, match=r"output_norm.weight has the shape \(128,\) instead of \(64,\)"):

