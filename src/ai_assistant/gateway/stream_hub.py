@@ -1,0 +1,116 @@
+"""Live text for everybody who watches a task through this gateway: Redis for speed, PostgreSQL for truth.
+
+Readers come and go by `events`; whatever happens to Redis or PostgreSQL meanwhile, a stream stays open and goes on.
+"""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncGenerator
+
+from redis.exceptions import RedisError
+
+from ai_assistant.database.models import Task
+from ai_assistant.database.session import Database
+from ai_assistant.gateway.background import Background
+from ai_assistant.gateway.stream_channel import Channel, Subscription
+from ai_assistant.gateway.stream_events import EndEvent, Event, IdleEvent
+from ai_assistant.gateway.stream_reader import StreamReader
+from ai_assistant.gateway.stream_redis import StreamFollower
+from ai_assistant.gateway.stream_rows import RowPoller
+from ai_assistant.gateway.task_snapshot import TaskSnapshot
+from ai_assistant.metrics import GatewayMetrics
+from ai_assistant.streams import read_stream
+
+LOOK_SECONDS = 0.5
+"""Longest wait for Redis by a request that can do without."""
+
+BACKGROUND_SECONDS = 2.0
+
+
+class StreamHub:
+    """All open streams of one gateway process. Nothing is connected before the first reader comes."""
+
+    def __init__(self, database: Database, redis_url: str, metrics: GatewayMetrics) -> None:
+        self._metrics = metrics
+        self._channels: dict[uuid.UUID, Channel] = {}
+        self._loops: list[asyncio.Task[None]] = []
+        self._is_stopping = False
+        self._rows_wanted = asyncio.Event()
+        self._follower = StreamFollower(redis_url, self._channels, self._rows_wanted)
+        self._poller = RowPoller(database, self._channels, self._rows_wanted, self._follower.wake)
+        self.background = Background()
+
+    async def start(self) -> None:
+        self._is_stopping = False
+        for loop in (self._poller.run, *self._follower.loops()):
+            self._loops.append(asyncio.create_task(loop()))
+
+    async def stop(self) -> None:
+        """End all streams now; their readers come again elsewhere with what they have."""
+        self._is_stopping = True
+        for channel in self._channels.values():
+            for subscription in channel.subscriptions:
+                subscription.changed.set()
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        self._loops.clear()
+        await self.background.close(BACKGROUND_SECONDS)
+        await self._follower.close()
+
+    async def events(
+        self, task_id: uuid.UUID, *, offset: int = 0, idle_seconds: float | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """What happens to a task from now on, for a reader who has its first `offset` code points.
+
+        Ends with an EndEvent, or without one when this gateway stops.
+        """
+        subscription = Subscription(offset, asyncio.get_running_loop().time())
+        channel = self._channels.setdefault(task_id, Channel(task_id))
+        channel.subscriptions.add(subscription)
+        channel.row_wanted = True
+        self._rows_wanted.set()
+        self._metrics.streams_open.inc()
+        try:
+            while not self._is_stopping:
+                events = subscription.take()
+                for event in events:
+                    yield event
+                    if isinstance(event, EndEvent):
+                        return
+                if events:
+                    continue
+                try:
+                    async with asyncio.timeout(idle_seconds):
+                        await subscription.changed.wait()
+                except TimeoutError:
+                    yield IdleEvent()
+        finally:
+            self._metrics.streams_open.dec()
+            channel.subscriptions.discard(subscription)
+            if not channel.subscriptions:
+                self._channels.pop(task_id, None)
+
+    async def wait_final(self, task_id: uuid.UUID, seconds: float) -> TaskSnapshot | None:
+        """The task when it is over; None if it is not within `seconds`, or was deleted."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds), contextlib.aclosing(self.events(task_id)) as events:
+                async for event in events:
+                    if isinstance(event, EndEvent):
+                        return event.task
+        return None
+
+    async def text_so_far(self, task: Task | TaskSnapshot) -> str:
+        """The longer of the live text and the row's."""
+        if isinstance(task, TaskSnapshot):
+            saved, is_final = task.text, task.is_final
+        else:
+            saved, is_final = task.checkpoint_text, task.finished_at is not None
+        if is_final or task.attempt == 0:
+            return saved
+        reader = StreamReader(attempt=task.attempt)
+        with contextlib.suppress(RedisError, OSError, TimeoutError, KeyError, ValueError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                reader.feed_all(entry for _, entry in await read_stream(self._follower.redis, task.id))
+        return reader.text if len(reader.text) > len(saved) else saved
