@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ai_assistant.contracts import DEFAULT_ASSISTANT
 from ai_assistant.database.models import Assistant
-from ai_assistant.errors import AssistantNotFoundError
+from ai_assistant.errors import AssistantNotFoundError, StaleGenerationError
 
 
 async def list_all(session: AsyncSession) -> list[Assistant]:
@@ -42,9 +42,31 @@ async def register(
     defaults: dict[str, Any],
     state: str = "ready",
     details: dict[str, Any] | None = None,
+    uid: str | None = None,
+    generation: int = 0,
 ) -> None:
-    """Make or replace the assistant `name`."""
-    values = {"instructions": instructions, "defaults": defaults, "state": state, "details": details or {}}
+    """Make or replace the assistant `name`. Raises StaleGenerationError: what is known of the same `uid` is newer."""
+    values = {
+        "instructions": instructions,
+        "defaults": defaults,
+        "state": state,
+        "details": details or {},
+        "uid": uid,
+        "generation": generation,
+    }
     statement = insert(Assistant).values(name=name, **values)
-    statement = statement.on_conflict_do_update(index_elements=[Assistant.name], set_={**values, "updated_at": func.now()})
-    await session.execute(statement)
+    statement = statement.on_conflict_do_update(
+        index_elements=[Assistant.name],
+        set_={**values, "updated_at": func.now()},
+        where=or_(Assistant.uid.is_distinct_from(uid), Assistant.generation <= generation),
+    )
+    if await session.scalar(statement.returning(Assistant.name)) is None:
+        raise StaleGenerationError(f"A newer generation than {generation} of the assistant {name!r} is known already.")
+
+
+async def remove(session: AsyncSession, name: str, *, uid: str | None = None) -> bool:
+    """Forget the assistant; conversations stay. With `uid` only that one, not another that has taken its name."""
+    statement = delete(Assistant).where(Assistant.name == name)
+    if uid is not None:
+        statement = statement.where(Assistant.uid == uid)
+    return await session.scalar(statement.returning(Assistant.name)) is not None

@@ -92,6 +92,13 @@ class AssistantNotFoundError(NotFoundError):
     code = "assistant_not_found"
 
 
+class StaleGenerationError(InvalidRequestError):
+    """A newer generation is known already."""
+
+    code = "stale_generation"
+    status = 409
+
+
 class IdempotencyMismatchError(InvalidRequestError):
     """This Idempotency-Key was used with another request body within the last 24 hours."""
 

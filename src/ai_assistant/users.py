@@ -39,15 +39,25 @@ async def unfinished_tasks(session: AsyncSession, user: User) -> list[uuid.UUID]
     return list(await session.scalars(query))
 
 
-async def export(session: AsyncSession, user: User) -> dict[str, Any]:
-    """All that is stored about the user, as one JSON document."""
-    conversations = await session.scalars(
-        select(Conversation).where(Conversation.user_id == user.id).order_by(Conversation.created_at)
-    )
-    messages: dict[uuid.UUID, list[dict[str, Any]]] = {}
-    rows = await session.scalars(select(Message).join(Conversation).where(Conversation.user_id == user.id).order_by(Message.seq))
-    for message in rows:
-        messages.setdefault(message.conversation_id, []).append(
+async def exported_ids(session: AsyncSession, user: User) -> tuple[list[uuid.UUID], list[uuid.UUID]]:
+    """What an export of the user's data consists of: ids of conversations, and of tasks outside of any."""
+    conversations = select(Conversation.id).where(Conversation.user_id == user.id).order_by(Conversation.created_at)
+    single = select(Task.id).where(Task.user_id == user.id, Task.messages.is_not(None)).order_by(Task.seq)
+    return list(await session.scalars(conversations)), list(await session.scalars(single))
+
+
+async def export_conversation(session: AsyncSession, conversation_id: uuid.UUID) -> dict[str, Any] | None:
+    """A conversation with all its messages, as JSON; None if it has been deleted meanwhile."""
+    conversation = await session.get(Conversation, conversation_id)
+    if conversation is None:
+        return None
+    rows = await session.scalars(select(Message).where(Message.conversation_id == conversation_id).order_by(Message.seq))
+    return {
+        "id": str(conversation.id),
+        "assistant": conversation.assistant,
+        "title": conversation.title,
+        "created_at": conversation.created_at.isoformat(),
+        "messages": [
             {
                 "id": str(message.id),
                 "parent_id": str(message.parent_id) if message.parent_id else None,
@@ -55,19 +65,22 @@ async def export(session: AsyncSession, user: User) -> dict[str, Any]:
                 "text": message.text or "",
                 "created_at": message.created_at.isoformat(),
             }
-        )
-    return {
-        "user": {"id": user.external_id, "settings": user.settings, "created_at": user.created_at.isoformat()},
-        "conversations": [
-            {
-                "id": str(conversation.id),
-                "assistant": conversation.assistant,
-                "title": conversation.title,
-                "created_at": conversation.created_at.isoformat(),
-                "messages": messages.get(conversation.id, []),
-            }
-            for conversation in conversations
+            for message in rows
         ],
+    }
+
+
+async def export_task(session: AsyncSession, task_id: uuid.UUID) -> dict[str, Any] | None:
+    """A request that brought its own messages, with its answer, as JSON; None if it has been deleted meanwhile."""
+    task = await session.get(Task, task_id)
+    if task is None:
+        return None
+    return {
+        "id": str(task.id),
+        "assistant": task.assistant,
+        "messages": task.messages,
+        "answer": task.checkpoint_text,
+        "created_at": task.created_at.isoformat(),
     }
 
 

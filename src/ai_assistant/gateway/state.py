@@ -14,6 +14,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from ai_assistant.database.session import Database
 from ai_assistant.dispatch import Dispatcher
 from ai_assistant.gateway.authentication import Keyring
+from ai_assistant.gateway.queue_metrics import QueueMetrics
+from ai_assistant.gateway.readiness import Readiness
 from ai_assistant.gateway.registration import register_from_settings
 from ai_assistant.gateway.stream_hub import StreamHub
 from ai_assistant.gateway.sweeper import Sweeper
@@ -48,6 +50,8 @@ class AppState:
     metrics: GatewayMetrics
     hub: StreamHub
     sweeper: Sweeper
+    readiness: Readiness
+    queue_metrics: QueueMetrics
     _registration: asyncio.Task[None] | None = None
     _streams_ended: bool = field(default=False)
 
@@ -71,6 +75,8 @@ class AppState:
             metrics=metrics,
             hub=hub,
             sweeper=Sweeper(database, redis, dispatcher, hub, metrics, settings.sweep_seconds),
+            readiness=Readiness(database, redis, metrics),
+            queue_metrics=QueueMetrics(database, redis, registry, metrics, settings.metrics_include),
         )
 
     async def start(self) -> None:
@@ -92,6 +98,8 @@ class AppState:
                 await self._registration
         await self.sweeper.stop()
         await self.end_streams()
+        await self.readiness.close()
+        await self.queue_metrics.close()
         self.dispatcher.close()
         await self.redis.aclose()
         await self.database.close()

@@ -34,6 +34,18 @@ KEEP_PARTIAL = text(
 )
 
 
+WITHDRAW = text(
+    """
+    UPDATE tasks SET
+        state = 'failed', finish_reason = 'error', finished_at = clock_timestamp(), lease_until = NULL, lost_at = NULL,
+        completion_tokens = coalesce(cardinality(checkpoint_ids), 0),
+        error = jsonb_build_object('code', 'assistant_deleted', 'message', 'This assistant has been deleted.')
+    WHERE assistant = :assistant AND state IN ('queued', 'running')
+    RETURNING id
+    """
+)
+
+
 @dataclass(frozen=True)
 class Cancellation:
     """What a cancel did."""
@@ -57,3 +69,11 @@ async def cancel(session: AsyncSession, task_id: uuid.UUID) -> Cancellation | No
 async def keep_partial(session: AsyncSession, task_id: uuid.UUID) -> None:
     """Give the answer's message the text that the checkpoint has, for a task that ended without its worker."""
     await session.execute(KEEP_PARTIAL, {"id": task_id})
+
+
+async def withdraw(session: AsyncSession, assistant: str) -> list[uuid.UUID]:
+    """End all unfinished tasks of an assistant that is deleted; a worker that still runs one finds it gone and stops."""
+    ended = list(await session.scalars(WITHDRAW, {"assistant": assistant}))
+    for task_id in ended:
+        await keep_partial(session, task_id)
+    return ended

@@ -1,0 +1,116 @@
+"""Users: settings, export of all data, and being forgotten. `me` is the caller's own user."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Path
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ai_assistant import users
+from ai_assistant.database.models import Task, User
+from ai_assistant.errors import InvalidRequestError, NotFoundError
+from ai_assistant.gateway.dependencies import Caller, State
+from ai_assistant.gateway.erasure import Erasure, announce, cancel_all
+from ai_assistant.gateway.schemas import UserPatch, UserView
+
+MAX_SETTINGS_BYTES = 16_384
+
+router = APIRouter(prefix="/api/users", tags=["users"])
+
+
+class Forgotten(BaseModel):
+    """What DELETE /api/users/{id} did."""
+
+    deleted_messages: int
+
+
+class UserNotFoundError(NotFoundError):
+    """There is no such user."""
+
+    code = "user_not_found"
+
+
+def named_user(principal: Caller, name: Annotated[str, Path(description="`me`, or for services any user id.")]) -> str:
+    return principal.user_for(None if name == "me" else name)
+
+
+Named = Annotated[str, Depends(named_user)]
+
+
+@router.get("/{name:path}/export")
+async def export_user(state: State, name: Named) -> StreamingResponse:
+    """Everything that is stored about the user, as one JSON file."""
+    async with state.database.session() as session:
+        user = await find(session, name)
+        conversation_ids, task_ids = await users.exported_ids(session, user)
+
+    async def parts() -> AsyncIterator[str]:
+        # one piece at a time, each in its own short transaction: neither the size nor a slow reader holds anything
+        yield f'{{"user": {view(user).model_dump_json()},\n"conversations": ['
+        for index, conversation_id in enumerate(conversation_ids):
+            async with state.database.session() as session:
+                piece = await users.export_conversation(session, conversation_id)
+            yield (",\n" if index else "\n") + json.dumps(piece, ensure_ascii=False)
+        yield '],\n"requests": ['
+        for index, task_id in enumerate(task_ids):
+            async with state.database.session() as session:
+                piece = await users.export_task(session, task_id)
+            yield (",\n" if index else "\n") + json.dumps(piece, ensure_ascii=False)
+        yield "]}\n"
+
+    headers = {"Content-Disposition": 'attachment; filename="ai-assistant-export.json"', "Cache-Control": "no-store"}
+    return StreamingResponse(parts(), media_type="application/json", headers=headers)
+
+
+@router.get("/{name:path}")
+async def read_user(state: State, name: Named) -> UserView:
+    """A user's settings."""
+    async with state.database.session() as session:
+        return view(await find(session, name))
+
+
+@router.patch("/{name:path}")
+async def update_user(state: State, name: Named, body: UserPatch) -> UserView:
+    """Merge settings into the user's; `null` removes one."""
+    async with state.database.session() as session:
+        user = await users.get_or_create(session, name)
+        # two changes at once are made one after the other, so neither is lost
+        await session.refresh(user, with_for_update=True)
+        await users.update_settings(session, user, body.settings)
+        check_size(user.settings)
+    return view(user)
+
+
+@router.delete("/{name:path}")
+async def forget_user(state: State, name: Named) -> Forgotten:
+    """Delete the user with all conversations, messages and tasks. Doing it twice is no error."""
+    erasure = Erasure()
+    count = 0
+    async with state.database.session() as session:
+        user = await session.scalar(select(User).where(User.external_id == name).with_for_update())
+        if user is not None:
+            erasure = await cancel_all(session, Task.user_id == user.id)
+            count = await users.forget(session, user)
+    await announce(state.redis, erasure)
+    return Forgotten(deleted_messages=count)
+
+
+async def find(session: AsyncSession, name: str) -> User:
+    """Raises UserNotFoundError."""
+    user = await users.find(session, name)
+    if user is None:
+        raise UserNotFoundError("There is no such user: nothing has been asked in this name yet.")
+    return user
+
+
+def check_size(settings: dict[str, Any]) -> None:
+    if len(json.dumps(settings, ensure_ascii=False).encode()) > MAX_SETTINGS_BYTES:
+        raise InvalidRequestError(f"`settings` may have {MAX_SETTINGS_BYTES} bytes in all.")
+
+
+def view(user: User) -> UserView:
+    return UserView(id=user.external_id, settings=user.settings, created_at=user.created_at)
