@@ -101,9 +101,7 @@ class Platform:
         self.internal_url = f"http://127.0.0.1:{self.internal_port}"
         self._environment = environment
         self._processes: list[Process] = []
-        subprocess.run(
-            [sys.executable, "-m", "ai_assistant", "migrate"], env=self.environment(), check=True, capture_output=True
-        )
+        subprocess.run([sys.executable, "-m", "ai_assistant", "migrate"], env=self.environment(), check=True, capture_output=True)
         self.client = httpx.Client(base_url=self.url, timeout=70)
 
     def environment(self, **more: str) -> dict[str, str]:

@@ -9,7 +9,7 @@ from ai_assistant.engine.llm_engine import TokenOutput
 from ai_assistant.engine.text_stream import TextStream
 from ai_assistant.engine.tokenizer import Tokenizer
 from ai_assistant.errors import AssistantError
-from ai_assistant.streams import Entry
+from ai_assistant.streams import Entry, StreamText
 from ai_assistant.tasks.claim import ClaimedTask
 from ai_assistant.tasks.finish import Outcome
 from ai_assistant.tasks.lease import Checkpoint
@@ -61,14 +61,14 @@ class Generation:
         """Held while an entry of this answer is on its way, so that entries keep their order."""
         return self._lock
 
-    def resume(self, ids: list[int], *, published: int) -> None:
-        """Take over what an earlier attempt had; `published` characters of it are in the stream already."""
+    def resume(self, ids: list[int], *, published: StreamText) -> None:
+        """Take over what an earlier attempt had; `published` is in the stream already, perhaps less, perhaps something else."""
         for token_id in ids:
             self._push(token_id)
             if self._stream.stopped:
                 break
-        if published == len(self.text):
-            self._mark(len(self.text), len(self.ids))
+        if self.text.startswith(published.text) and tuple(self.ids[: len(published.ids)]) == published.ids:
+            self._mark(len(published.text), len(published.ids))
         if self._stream.stopped:
             self.end(FinishReason.STOP)
 

@@ -154,7 +154,7 @@ class TaskRunner:
             ids = max(checkpoint, list(before.ids), key=len)
         else:
             ids = self._tokenizer.encode_plain(max(task.checkpoint_text, before.text, key=len))
-        generation.resume(ids, published=len(before.text))
+        generation.resume(ids, published=before)
         logger.info("Continuing after %d tokens", len(ids), extra={"task_id": str(task.id), "attempt": task.attempt})
         self.publisher.wake()
 
