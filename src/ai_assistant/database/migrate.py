@@ -37,10 +37,12 @@ async def current_revision(database: Database) -> str | None:
 
 
 async def migrate(database: Database, revision: str = "head") -> tuple[str | None, str | None]:
-    """Bring the schema to `revision` (down too, if it is older). Returns the revision before and after."""
+    """Bring the schema to `revision` (down too, if it is older). Returns the revision before and after.
+
+    Give it a Database with `command_seconds=None`: a change of a large table, and waiting for another migration, take their time.
+    """
 
     def run(connection: Connection) -> tuple[str | None, str | None]:
-        # a schema change may wait for long transactions, so no statement time-out of the pool's connections applies here
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         before = read_revision(connection)
         config = alembic_config(connection)

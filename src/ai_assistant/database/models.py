@@ -42,8 +42,8 @@ class Base(DeclarativeBase):
         datetime.datetime: DateTime(timezone=True),
         uuid.UUID: Uuid(),
         str: Text(),
-        dict[str, Any]: JSONB(),
-        list[dict[str, Any]]: JSONB(),
+        dict[str, Any]: JSONB(none_as_null=True),
+        list[dict[str, Any]]: JSONB(none_as_null=True),
     }
 
 

@@ -51,14 +51,16 @@ def is_unavailable(error: BaseException) -> bool:
 class Database:
     """A pool of connections; `session()` is one unit of work with one commit at its end."""
 
-    def __init__(self, url: str, *, pool_size: int = 10, max_overflow: int = 0) -> None:
+    def __init__(
+        self, url: str, *, pool_size: int = 10, max_overflow: int = 0, command_seconds: float | None = COMMAND_SECONDS
+    ) -> None:
         self.engine: AsyncEngine = create_async_engine(
             async_url(url),
             pool_size=pool_size,
             max_overflow=max_overflow,
             pool_pre_ping=True,
             pool_timeout=CONNECT_SECONDS + COMMAND_SECONDS,
-            connect_args={"timeout": CONNECT_SECONDS, "command_timeout": COMMAND_SECONDS},
+            connect_args={"timeout": CONNECT_SECONDS, "command_timeout": command_seconds},
         )
         self._sessions = async_sessionmaker(self.engine, expire_on_commit=False)
 
