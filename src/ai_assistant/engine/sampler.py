@@ -19,6 +19,7 @@ from ai_assistant.engine.sequence import Sequence
 
 _Floats = NDArray[np.float64]
 _Ids = NDArray[np.intp]
+_BLOCK = 1024
 
 
 class Sampled(NamedTuple):
@@ -79,9 +80,22 @@ def _draw(scores: _Floats, params: SamplingParams, number: float) -> int:
     if params.min_p > 0:
         kept = np.flatnonzero(weights >= params.min_p)  # the highest weight is 1
         ids, weights = kept if ids is None else ids[kept], weights[kept]
-    cumulative = np.cumsum(weights)
-    index = int(np.searchsorted(cumulative, number * cumulative[-1], side="right"))
+    index = _invert(weights, number)
     return index if ids is None else int(ids[index])
+
+
+def _invert(weights: _Floats, number: float) -> int:
+    """The position at which the running sum of `weights` passes `number` of their total.
+
+    Whole blocks are added first: a running sum over a whole vocabulary costs more than everything else in a draw.
+    """
+    blocks = np.cumsum(np.add.reduceat(weights, np.arange(0, weights.size, _BLOCK)))
+    target = number * float(blocks[-1])
+    block = int(np.searchsorted(blocks, target, side="right"))
+    rest = target - (float(blocks[block - 1]) if block else 0.0)
+    inside = weights[block * _BLOCK : (block + 1) * _BLOCK]
+    # Both sums may round differently at a block's end; the last position takes what is left over.
+    return block * _BLOCK + min(int(np.searchsorted(np.cumsum(inside), rest, side="right")), inside.size - 1)
 
 
 def _best(scores: NDArray[np.floating], count: int) -> _Ids:

@@ -127,3 +127,13 @@ def test_a_row_is_sampled_alike_in_every_batch() -> None:
     sequences = [Sequence(str(n), [1], SamplingParams(9, n % 3 * 0.4, top_p=0.9, seed=n)) for n in range(8)]
     together = sample(logits, sequences, list(range(8)))
     assert together == [sample(logits[n : n + 1], sequences[n : n + 1], [0])[0] for n in range(8)]
+
+
+def test_drawing_by_blocks_is_drawing_by_one_running_sum() -> None:
+    rng = np.random.default_rng(2)
+    for size in (1, 1023, 1024, 1025, 5000):
+        logits = (rng.normal(size=size) * 2).astype(np.float32)
+        cumulative = np.cumsum(np.exp(logits.astype(np.float64) - float(logits.max())))
+        for seed in range(200):
+            wanted = np.searchsorted(cumulative, random_number(seed, 0) * cumulative[-1], side="right")
+            assert pick(logits.tolist(), temperature=1.0, seed=seed).token_id == wanted

@@ -8,6 +8,8 @@ input buffers change.
 
 from __future__ import annotations
 
+import math
+import mmap
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -57,8 +59,8 @@ class OnnxRunner:
         num_rows = -(-num_rows // self._pad) * self._pad
         shape = (num_rows, self._heads, capacity, self._head_size)
         with _translated("There is not enough memory for the keys and values of this conversation"):
-            # Zeroed memory takes no room until it is written to, so all of it is asked for before anything is given up.
-            new_buffers = [np.zeros(shape, self._dtype) for _ in self._names]
+            # All of it is asked for before anything is given up.
+            new_buffers = [_empty_pages(shape, self._dtype) for _ in self._names]
             inputs = _Inputs(num_rows, 1, self.vocab_size)
         self._decoders.clear()
         self._prefillers.clear()
@@ -130,6 +132,15 @@ class _Inputs:
         self.longest = np.zeros((), np.int32)
         self.logits_indices = np.arange(num_logits, dtype=np.int64)
         self.logits = np.zeros((num_logits, vocab_size), np.float32)
+
+
+def _empty_pages(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Zeroed memory straight from the system: it takes no room until it is written to, and goes back as soon as it is dropped.
+
+    Blocks of this size from the C library's heap do neither: it zeroes what it reuses, and keeps what is freed.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    return np.frombuffer(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), dtype).reshape(shape)
 
 
 def _bind_input(binding: Any, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
