@@ -12,12 +12,12 @@ import celery
 import psutil
 import pytest
 import redis
+from servers import Server, fresh_database, psql, started_postgres, started_valkey
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from ai_assistant.errors import ConfigurationError
 from ai_assistant.standalone.postgres import EmbeddedPostgres
-from servers import Server, fresh_database, psql, started_postgres, started_valkey
 
 
 async def select(url: str, statement: str) -> object:
