@@ -95,7 +95,6 @@ async function leave() {
 function startAfresh() {
   forgetAll();
   byId("shell").hidden = true;
-  location.replace(location.pathname);
-  // The address may differ by its fragment only, which alone would not load the page again.
+  history.replaceState(null, "", location.pathname);
   location.reload();
 }

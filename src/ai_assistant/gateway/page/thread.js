@@ -172,7 +172,8 @@ export class Thread {
           // Cancelling may have ended it already, with a longer text than the stream has brought.
           if (!UNFINISHED.has(message.status)) return;
           if (message.status === "queued") message.status = "running";
-          message.text = transcript.text;
+          // Rendered text that came along on loading belongs to the text of that moment.
+          Object.assign(message, { text: transcript.text, html: null });
           this.hooks.changed(message);
         },
       });
