@@ -8,7 +8,6 @@ import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from redis.exceptions import RedisError
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -28,8 +27,6 @@ from ai_assistant.gateway.schemas import (
     MessageView,
 )
 from ai_assistant.gateway.state import AppState
-from ai_assistant.gateway.stream_reader import StreamReader
-from ai_assistant.streams import read_stream
 
 router = APIRouter(prefix="/api/conversations", tags=["conversations"])
 
@@ -109,13 +106,7 @@ async def text_of(state: AppState, message: Message, task: Task | None) -> str:
         return ""
     if task.state != TaskState.RUNNING:
         return task.checkpoint_text
-    reader = StreamReader()
-    try:
-        reader.feed_all(entry for _, entry in await read_stream(state.redis, task.id))
-    except (RedisError, KeyError, ValueError):
-        return task.checkpoint_text
-    reader.checkpoint(task.checkpoint_text, task.attempt)
-    return reader.text
+    return await state.hub.text_so_far(task)
 
 
 def view(message: Message, task: Task | None, text: str) -> MessageView:
