@@ -58,6 +58,19 @@ def worker() -> None:
 
 
 @app.command()
+def bot() -> None:
+    """Chat in Telegram (AI_ASSISTANT_TELEGRAM_TOKEN)."""
+    from ai_assistant import logs
+    from ai_assistant.settings import BotSettings
+
+    settings = BotSettings.load()
+    logs.configure(settings, "bot")
+    from ai_assistant.bot.app import run
+
+    run(settings)
+
+
+@app.command()
 def migrate(
     revision: Annotated[str, typer.Argument(help="Schema revision; `base` removes everything.")] = "head",
 ) -> None:
