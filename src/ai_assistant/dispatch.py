@@ -4,6 +4,7 @@ the sweep makes up for it."""
 import asyncio
 import logging
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from celery import Celery
@@ -14,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 PUSH_SECONDS = 1.5
 """Longer than this no push takes; the sweep waits TOKEN_GRACE_SECONDS (2 s) before it makes up for a missing token."""
+
+PUSH_THREADS = 4
 
 
 def celery_url(redis_url: str) -> str:
@@ -48,17 +51,20 @@ def make_celery(redis_url: str) -> Celery:
 
 
 class Dispatcher:
-    """Pushes wake tokens. Celery's client blocks, so it runs on threads."""
+    """Pushes wake tokens. Celery's client blocks, so it runs on threads of its own: a Redis that does not answer must not take
+    the threads that everything else shares."""
 
     def __init__(self, redis_url: str) -> None:
         self._app = make_celery(redis_url)
+        self._threads = ThreadPoolExecutor(PUSH_THREADS, thread_name_prefix="dispatch")
 
     async def push(self, assistant: str, task_ids: "list[uuid.UUID | None]") -> bool:
         """One token per task id, None where no particular task is meant. False: Redis could not be reached in time."""
         if not task_ids:
             return True
         try:
-            await asyncio.wait_for(asyncio.to_thread(self._send, assistant, task_ids), PUSH_SECONDS + 0.3)
+            sending = asyncio.get_running_loop().run_in_executor(self._threads, self._send, assistant, task_ids)
+            await asyncio.wait_for(sending, PUSH_SECONDS + 0.3)
         except TimeoutError:
             logger.warning("Redis does not answer; the wake token will be sent later", extra={"assistant": assistant})
             return False
@@ -75,4 +81,5 @@ class Dispatcher:
                 self._app.send_task(GENERATE_TASK, (str(task_id) if task_id else None,), producer=producer, **options)
 
     def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
         self._app.close()

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
+StopString = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
 
 class Strict(BaseModel):
     """Unknown fields are an error: a typing mistake must not silently do nothing."""
@@ -29,7 +31,7 @@ class ChatRequest(Strict):
     temperature: Finite | None = Field(None, ge=0, le=2)
     top_p: Finite | None = Field(None, gt=0, le=1)
     seed: int | None = Field(None, ge=0, le=2**63 - 1, strict=True)
-    stop: list[Annotated[str, StringConstraints(min_length=1, max_length=256)]] | str | None = Field(None, max_length=16)
+    stop: Annotated[list[StopString], Field(max_length=16)] | StopString | None = None
 
 
 class Queue(BaseModel):

@@ -29,7 +29,7 @@ class Subscription:
         self.over = False
         self._place: Place | None = None
         self._place_told: Place | None = None
-        self._final: TaskSnapshot | None = None
+        self.final: TaskSnapshot | None = None
 
     def look(self, task: TaskSnapshot | None, now: float) -> None:
         """Take in what the row says; None: the task was deleted."""
@@ -38,7 +38,7 @@ class Subscription:
             self.over = True
         elif task.is_final:
             self.reader.finish(task.text)
-            self._final, self.over = task, True
+            self.final, self.over = task, True
         else:
             self.reader.checkpoint(task.text, task.attempt)
             self._place = task.place
@@ -70,7 +70,7 @@ class Subscription:
                 events.append(QueueEvent(self._place.position, self._place.eta_seconds))
         events.extend(self.reader.take())
         if self.over:
-            events.append(EndEvent(self._final))
+            events.append(EndEvent(self.final))
         return events
 
 

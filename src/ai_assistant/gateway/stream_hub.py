@@ -6,7 +6,7 @@ Readers come and go by `events`; whatever happens to Redis or PostgreSQL meanwhi
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 
 from redis.exceptions import RedisError
 
@@ -64,42 +64,46 @@ class StreamHub:
     ) -> AsyncGenerator[Event, None]:
         """What happens to a task from now on, for a reader who has its first `offset` code points.
 
-        Ends with an EndEvent, or without one when this gateway stops.
+        Ends with an EndEvent, or without one when this gateway stops. Nothing for `idle_seconds`: an IdleEvent.
         """
+        now = asyncio.get_running_loop().time
+        with self._metrics.streams_open.track_inprogress(), self._subscribed(task_id, offset) as subscription:
+            told_at = now()
+            while not self._is_stopping:
+                for event in subscription.take():
+                    told_at = now()
+                    yield event
+                    if isinstance(event, EndEvent):
+                        return
+                try:
+                    async with asyncio.timeout_at(None if idle_seconds is None else told_at + idle_seconds):
+                        await subscription.changed.wait()
+                except TimeoutError:
+                    told_at = now()
+                    yield IdleEvent()
+
+    @contextlib.contextmanager
+    def _subscribed(self, task_id: uuid.UUID, offset: int = 0) -> Iterator[Subscription]:
         subscription = Subscription(offset, asyncio.get_running_loop().time())
         channel = self._channels.setdefault(task_id, Channel(task_id))
         channel.subscriptions.add(subscription)
         channel.row_wanted = True
         self._rows_wanted.set()
-        self._metrics.streams_open.inc()
         try:
-            while not self._is_stopping:
-                events = subscription.take()
-                for event in events:
-                    yield event
-                    if isinstance(event, EndEvent):
-                        return
-                if events:
-                    continue
-                try:
-                    async with asyncio.timeout(idle_seconds):
-                        await subscription.changed.wait()
-                except TimeoutError:
-                    yield IdleEvent()
+            yield subscription
         finally:
-            self._metrics.streams_open.dec()
             channel.subscriptions.discard(subscription)
             if not channel.subscriptions:
                 self._channels.pop(task_id, None)
 
     async def wait_final(self, task_id: uuid.UUID, seconds: float) -> TaskSnapshot | None:
         """The task when it is over; None if it is not within `seconds`, or was deleted."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds), contextlib.aclosing(self.events(task_id)) as events:
-                async for event in events:
-                    if isinstance(event, EndEvent):
-                        return event.task
-        return None
+        with self._subscribed(task_id) as subscription, contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not (subscription.over or self._is_stopping):
+                    subscription.changed.clear()
+                    await subscription.changed.wait()
+        return subscription.final
 
     async def text_so_far(self, task: Task | TaskSnapshot) -> str:
         """The longer of the live text and the row's."""

@@ -1,0 +1,145 @@
+"""From a validated request to a stored task and its wake token. What is stored is answered, whatever Redis does."""
+
+import asyncio
+import hashlib
+import json
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ai_assistant import assistants, users
+from ai_assistant.database.models import Assistant, Conversation, Message
+from ai_assistant.errors import BodyTooLargeError, InvalidRequestError, OverloadedError
+from ai_assistant.gateway.authentication import Principal
+from ai_assistant.gateway.state import AppState
+from ai_assistant.gateway.task_snapshot import TaskSnapshot, read_snapshots
+from ai_assistant.logs import request_id
+from ai_assistant.settings import GatewaySettings
+from ai_assistant.tasks.accept import DuplicateRequestError, Submission, accept, find_duplicate
+
+TOKEN_WAIT_SECONDS = 0.05
+"""How long an answer is held back for its wake token; Redis needs a few milliseconds, and without it nobody waits."""
+
+MAX_KEY_CHARS = 255
+DUPLICATE_ROUNDS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """A valid request of either API."""
+
+    user: str
+    """External id of the user whom the answer is for."""
+    assistant: str | None = None
+    sampling: dict[str, Any] = field(default_factory=dict)
+    """What the request names; the assistant's defaults and then the settings fill the rest."""
+    idempotency_key: str | None = None
+    fingerprint: str | None = None
+    message: str | None = None
+    conversation_id: uuid.UUID | None = None
+    regenerate_of: uuid.UUID | None = None
+    edit_of: uuid.UUID | None = None
+    messages: list[dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A stored task."""
+
+    task: TaskSnapshot
+    is_repeat: bool
+    """An earlier request with the same Idempotency-Key made it."""
+
+
+async def submit(state: AppState, principal: Principal, order: Order) -> Submitted:
+    """Store the task and call a worker. Raises what `accept` raises, and AssistantNotFoundError."""
+    for _ in range(DUPLICATE_ROUNDS):
+        try:
+            submitted = await _store(state, principal, order)
+        except DuplicateRequestError:
+            continue
+        if not submitted.is_repeat:
+            await wake(state, submitted.task.assistant, submitted.task.id)
+        return submitted
+    raise OverloadedError("Requests with this Idempotency-Key follow each other too fast; try again.", retry_after=1)
+
+
+async def wake(state: AppState, assistant: str, task_id: uuid.UUID) -> None:
+    """Push one wake token, without waiting for a Redis that does not answer: the sweep makes up for it."""
+    push = state.hub.background.spawn(state.dispatcher.push(assistant, [task_id]))
+    await asyncio.wait({push}, timeout=TOKEN_WAIT_SECONDS)
+
+
+async def _store(state: AppState, principal: Principal, order: Order) -> Submitted:
+    async with state.database.session() as session:
+        assistant = await _resolve_assistant(session, order)
+        user = await users.get_or_create(session, order.user)
+        has_own_instructions = order.messages is not None and any(item["role"] == "system" for item in order.messages)
+        submission = Submission(
+            assistant=assistant.name,
+            user_id=user.id,
+            principal=principal.name,
+            deadline_seconds=state.settings.task_seconds,
+            max_queued=state.settings.max_queued,
+            sampling=fill_sampling(order.sampling, assistant.defaults, state.settings),
+            instructions=None if has_own_instructions else assistant.instructions,
+            request_id=request_id.get(),
+            idempotency_key=order.idempotency_key,
+            fingerprint=order.fingerprint,
+            message=order.message,
+            conversation_id=order.conversation_id,
+            regenerate_of=order.regenerate_of,
+            edit_of=order.edit_of,
+            messages=order.messages,
+        )
+        earlier = await find_duplicate(session, submission)
+        task_id = earlier.id if earlier else (await accept(session, submission)).id
+        snapshots = await read_snapshots(session, [task_id])
+    return Submitted(snapshots[task_id], is_repeat=earlier is not None)
+
+
+async def _resolve_assistant(session: AsyncSession, order: Order) -> Assistant:
+    """A turn of a conversation that names no assistant is for the conversation's."""
+    name = order.assistant
+    if name is None and order.messages is None:
+        turn = order.regenerate_of or order.edit_of
+        query = select(Conversation.assistant)
+        if order.conversation_id is not None:
+            name = await session.scalar(query.where(Conversation.id == order.conversation_id))
+        elif turn is not None:
+            name = await session.scalar(query.join(Message).where(Message.id == turn))
+    return await assistants.resolve(session, name)
+
+
+def fill_sampling(wanted: dict[str, Any], defaults: dict[str, Any], settings: GatewaySettings) -> dict[str, Any]:
+    """The request's own values, then the assistant's, then the settings'."""
+    base = {"max_tokens": settings.max_tokens, "temperature": settings.temperature, "top_p": settings.top_p}
+    given = {name: value for name, value in wanted.items() if value is not None}
+    return base | {name: value for name, value in defaults.items() if value is not None} | given
+
+
+def check_message(message: str, settings: GatewaySettings, name: str = "message") -> None:
+    """Raises InvalidRequestError or BodyTooLargeError. (Characters that cannot be stored are refused with the body.)"""
+    if not message.strip():
+        raise InvalidRequestError(f"`{name}` is empty: say what the assistant should answer.")
+    check_length(message, settings, name)
+
+
+def check_length(message: str, settings: GatewaySettings, name: str = "message") -> None:
+    if len(message) > settings.max_message_chars:
+        raise BodyTooLargeError(f"`{name}` is longer than {settings.max_message_chars} characters.")
+
+
+def check_idempotency_key(key: str | None) -> None:
+    """Raises InvalidRequestError."""
+    if key is not None and not (1 <= len(key) <= MAX_KEY_CHARS and key.isprintable()):
+        raise InvalidRequestError(f"Idempotency-Key must have 1 to {MAX_KEY_CHARS} printable characters.")
+
+
+def fingerprint(user: str, body: dict[str, Any]) -> str:
+    """The same for the same request, however its JSON is written."""
+    canonical = json.dumps([user, body], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
