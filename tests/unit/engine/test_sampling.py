@@ -137,3 +137,9 @@ def test_drawing_by_blocks_is_drawing_by_one_running_sum() -> None:
         for seed in range(200):
             wanted = np.searchsorted(cumulative, random_number(seed, 0) * cumulative[-1], side="right")
             assert pick(logits.tolist(), temperature=1.0, seed=seed).token_id == wanted
+
+
+def test_every_token_of_an_answer_has_its_own_random_number() -> None:
+    drawn = [pick([0.0] * 100, known=[1] * index, temperature=1.0, seed=9).token_id for index in range(30)]
+    assert drawn == [int(random_number(9, index) * 100) for index in range(30)]
+    assert len(set(drawn)) > 15
