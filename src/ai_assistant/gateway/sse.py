@@ -1,7 +1,7 @@
 """Server-sent events: their text, and a response that ends its source when the client goes away."""
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from starlette.responses import StreamingResponse
@@ -26,12 +26,13 @@ def event(name: str | None, data: Any, *, event_id: int | None = None) -> str:
 
 
 class EventStream(StreamingResponse):
-    """Closes the generator in any case, so that what it holds is released at once."""
+    """Closes the generator in any case, so that what it holds is released at once. `closing` is called also when the client
+    went away before the first event, when the generator has not begun."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, source: AsyncGenerator[str, None]) -> None:
-        self._source = source
+    def __init__(self, source: AsyncGenerator[str, None], closing: Callable[[], None] | None = None) -> None:
+        self._source, self._closing = source, closing
         super().__init__(source, headers=HEADERS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,3 +40,5 @@ class EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             await self._source.aclose()
+            if self._closing is not None:
+                self._closing()

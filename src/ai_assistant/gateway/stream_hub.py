@@ -6,7 +6,7 @@ Readers come and go by `events`; whatever happens to Redis or PostgreSQL meanwhi
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 
 from redis.exceptions import RedisError
 
@@ -28,6 +28,33 @@ LOOK_SECONDS = 0.5
 BACKGROUND_SECONDS = 2.0
 
 
+class Watch:
+    """One reader of one task."""
+
+    def __init__(self, hub: "StreamHub", task_id: uuid.UUID, offset: int) -> None:
+        self._hub = hub
+        self._channel = hub.channel(task_id)
+        self._subscription = Subscription(offset, asyncio.get_running_loop().time())
+        self._channel.subscriptions.add(self._subscription)
+        hub.read_row(self._channel)
+
+    async def next(self, seconds: float | None = None) -> list[Event]:
+        """At least one event: an IdleEvent after `seconds` without another. Empty when the gateway stops."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not self._hub.is_stopping:
+                    if events := self._subscription.take():
+                        return events
+                    await self._subscription.changed.wait()
+        except TimeoutError:
+            return [IdleEvent()]
+        return []
+
+    def close(self) -> None:
+        self._channel.subscriptions.discard(self._subscription)
+        self._hub.release(self._channel)
+
+
 class StreamHub:
     """All open streams of one gateway process. Nothing is connected before the first reader comes."""
 
@@ -35,20 +62,33 @@ class StreamHub:
         self._metrics = metrics
         self._channels: dict[uuid.UUID, Channel] = {}
         self._loops: list[asyncio.Task[None]] = []
-        self._is_stopping = False
+        self.is_stopping = False
         self._rows_wanted = asyncio.Event()
         self._follower = StreamFollower(redis_url, self._channels, self._rows_wanted)
         self._poller = RowPoller(database, self._channels, self._rows_wanted, self._follower.wake)
         self.background = Background()
 
+    def channel(self, task_id: uuid.UUID) -> Channel:
+        return self._channels.setdefault(task_id, Channel(task_id))
+
+    def read_row(self, channel: Channel) -> None:
+        """Now, with all others that want it."""
+        channel.row_wanted = True
+        self._rows_wanted.set()
+
+    def release(self, channel: Channel) -> None:
+        """Forget it when its last reader has gone."""
+        if not channel.subscriptions and self._channels.get(channel.task_id) is channel:
+            del self._channels[channel.task_id]
+
     async def start(self) -> None:
-        self._is_stopping = False
+        self.is_stopping = False
         for loop in (self._poller.run, *self._follower.loops()):
             self._loops.append(asyncio.create_task(loop()))
 
     async def stop(self) -> None:
         """End all streams now; their readers come again elsewhere with what they have."""
-        self._is_stopping = True
+        self.is_stopping = True
         for channel in self._channels.values():
             for subscription in channel.subscriptions:
                 subscription.changed.set()
@@ -59,6 +99,10 @@ class StreamHub:
         await self.background.close(BACKGROUND_SECONDS)
         await self._follower.close()
 
+    def watch(self, task_id: uuid.UUID, *, offset: int = 0) -> Watch:
+        """Follow a task, as a reader who has its first `offset` code points. Close it in the end."""
+        return Watch(self, task_id, offset)
+
     async def events(
         self, task_id: uuid.UUID, *, offset: int = 0, idle_seconds: float | None = None
     ) -> AsyncGenerator[Event, None]:
@@ -66,44 +110,22 @@ class StreamHub:
 
         Ends with an EndEvent, or without one when this gateway stops. Nothing for `idle_seconds`: an IdleEvent.
         """
-        now = asyncio.get_running_loop().time
-        with self._metrics.streams_open.track_inprogress(), self._subscribed(task_id, offset) as subscription:
-            told_at = now()
-            while not self._is_stopping:
-                for event in subscription.take():
-                    told_at = now()
+        with self._metrics.streams_open.track_inprogress(), contextlib.closing(self.watch(task_id, offset=offset)) as watch:
+            while not self.is_stopping:
+                for event in await watch.next(idle_seconds):
                     yield event
                     if isinstance(event, EndEvent):
                         return
-                try:
-                    async with asyncio.timeout_at(None if idle_seconds is None else told_at + idle_seconds):
-                        await subscription.changed.wait()
-                except TimeoutError:
-                    told_at = now()
-                    yield IdleEvent()
-
-    @contextlib.contextmanager
-    def _subscribed(self, task_id: uuid.UUID, offset: int = 0) -> Iterator[Subscription]:
-        subscription = Subscription(offset, asyncio.get_running_loop().time())
-        channel = self._channels.setdefault(task_id, Channel(task_id))
-        channel.subscriptions.add(subscription)
-        channel.row_wanted = True
-        self._rows_wanted.set()
-        try:
-            yield subscription
-        finally:
-            channel.subscriptions.discard(subscription)
-            if not channel.subscriptions:
-                self._channels.pop(task_id, None)
 
     async def wait_final(self, task_id: uuid.UUID, seconds: float) -> TaskSnapshot | None:
         """The task when it is over; None if it is not within `seconds`, or was deleted."""
-        with self._subscribed(task_id) as subscription, contextlib.suppress(TimeoutError):
+        with contextlib.closing(self.watch(task_id)) as watch, contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while not (subscription.over or self._is_stopping):
-                    subscription.changed.clear()
-                    await subscription.changed.wait()
-        return subscription.final
+                while not self.is_stopping:
+                    for event in await watch.next():
+                        if isinstance(event, EndEvent):
+                            return event.task
+        return None
 
     async def text_so_far(self, task: Task | TaskSnapshot) -> str:
         """The longer of the live text and the row's."""
