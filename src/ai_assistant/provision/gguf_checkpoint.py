@@ -66,6 +66,9 @@ class GgufCheckpoint:
         return tokenizer_from_gguf(self._file, vocab_size=self.architecture.vocab_size)
 
     def _check_tensors(self) -> None:
+        layers = self.architecture.layers
+        if layers * len(_LAYER_TENSORS) > len(self._file.tensor_names):
+            raise ModelPackageError(f"The model has too few tensors for {layers} layers; it is not whole.")
         expected = _expected_shapes(self.architecture)
         if not self.is_tied:
             expected[_LM_HEAD] = expected[_EMBEDDING]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import gguf
 import numpy as np
 import numpy.typing as npt
 
 from ai_assistant.errors import ModelPackageError, UnsupportedModelError
+from ai_assistant.provision.gguf_header import TensorPlace, read_header
 
 T = TypeVar("T")
 
@@ -20,19 +21,13 @@ class GgufFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            with path.open("rb") as stream:
-                magic = stream.read(4)
+            # An empty file cannot be mapped.
+            self._data: npt.NDArray[np.uint8] = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
         except OSError as error:
             raise ModelPackageError(f"{path} cannot be read: {error.strerror}.") from error
-        if magic != b"GGUF":
-            raise UnsupportedModelError(f"{path.name} is not a GGUF file.")
-        try:
-            self._reader: Any = gguf.GGUFReader(path)
-        except Exception as error:  # bytes from outside: numpy and gguf raise a dozen different things on them
-            raise ModelPackageError(
-                f"{path.name} is truncated or damaged ({type(error).__name__}); download it again."
-            ) from error
-        self._tensors: dict[str, Any] = {tensor.name: tensor for tensor in self._reader.tensors}
+        header = read_header(self._data, path.name)
+        self._metadata = header.metadata
+        self._tensors = header.tensors
 
     @property
     def tensor_names(self) -> frozenset[str]:
@@ -40,21 +35,18 @@ class GgufFile:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The tensor's shape in numpy's order, rows first."""
-        return tuple(int(size) for size in reversed(self._tensor(name).shape))
+        return self._tensor(name).shape
 
     def tensor(self, name: str) -> npt.NDArray[np.float32]:
         """The tensor in fp32, whatever it is stored in."""
-        tensor = self._tensor(name)
+        place = self._tensor(name)
+        rows = self._data[place.start : place.start + place.size].reshape(*place.shape[:-1], -1)
         try:
-            values = gguf.dequantize(tensor.data, tensor.tensor_type)
+            values = gguf.dequantize(rows, place.kind)
         except NotImplementedError as error:
-            kind = tensor.tensor_type.name
-            raise UnsupportedModelError(f"Tensor {name} is stored as {kind}, which is not supported.") from error
+            raise UnsupportedModelError(f"Tensor {name} is stored as {place.kind.name}, which is not supported.") from error
         # A plain fp32 tensor comes back as a view of the mapped file.
-        return np.asarray(values, dtype=np.float32).reshape(self.shape(name))
-
-    def has(self, key: str) -> bool:
-        return key in self._reader.fields
+        return np.asarray(values, dtype=np.float32).reshape(place.shape)
 
     def text(self, key: str) -> str | None:
         return self._typed(key, str, "a text")
@@ -77,23 +69,14 @@ class GgufFile:
             raise UnsupportedModelError(f"{self.path.name} has no metadata {key}.")
         return value
 
-    def _tensor(self, name: str) -> Any:
+    def _tensor(self, name: str) -> TensorPlace:
         tensor = self._tensors.get(name)
         if tensor is None:
             raise UnsupportedModelError(f"{self.path.name} has no tensor {name}.")
         return tensor
 
-    def _value(self, key: str) -> Any:
-        field = self._reader.fields.get(key)
-        if field is None:
-            return None
-        try:
-            return field.contents()
-        except Exception as error:  # as above
-            raise ModelPackageError(f"Metadata {key} of {self.path.name} is damaged; download it again.") from error
-
     def _typed(self, key: str, kind: type[T], description: str) -> T | None:
-        value = self._value(key)
+        value = self._metadata.get(key)
         if value is None or isinstance(value, kind):
             return value
         raise UnsupportedModelError(f"Metadata {key} of {self.path.name} is not {description}.")

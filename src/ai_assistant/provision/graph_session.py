@@ -25,6 +25,8 @@ class GraphSession:
         # ORT counts the host's cores, a container may have fewer.
         options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
         options.inter_op_num_threads = 1
+        # Waiting threads give the processor to whoever else builds or serves here.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session: Any = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self._architecture = architecture
 

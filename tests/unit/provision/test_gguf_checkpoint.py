@@ -65,6 +65,30 @@ def test_a_truncated_file_is_refused(tiny_gguf: Path, tmp_path: Path, kept: int)
         GgufCheckpoint(damaged)
 
 
+def test_no_damage_is_a_surprise_or_takes_long(tiny_gguf: Path, tmp_path: Path) -> None:
+    """Wrong bytes in the head: counts and lengths of billions among them."""
+    content, damaged, random = tiny_gguf.read_bytes(), tmp_path / "m.gguf", np.random.default_rng(0)
+    head = content.index(b"blk.1.ffn_down.weight")
+    refused = 0
+    for _ in range(300):
+        changed = bytearray(content)
+        for place in random.integers(4, head, 3):
+            changed[place] = random.integers(256)
+        damaged.write_bytes(changed)
+        try:
+            checkpoint = GgufCheckpoint(damaged)
+            checkpoint.tokenizer()
+            checkpoint.layer(0, "query")
+        except (ModelPackageError, UnsupportedModelError):
+            refused += 1
+    assert refused > 100
+
+
+def test_more_layers_than_tensors_are_refused_at_once(tiny: TinyLlama, tmp_path: Path) -> None:
+    with pytest.raises(ModelPackageError, match="too few tensors for 4000000000 layers"):
+        GgufCheckpoint(tiny.write_gguf(tmp_path / "m.gguf", metadata={"llama.block_count": 4_000_000_000}))
+
+
 def test_another_file_is_not_gguf(tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(b"PK\x03\x04 a zip")
     with pytest.raises(UnsupportedModelError, match="is not a GGUF file"):

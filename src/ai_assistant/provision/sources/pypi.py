@@ -78,7 +78,10 @@ class PypiSource:
             try:
                 for line in process.stdout or ():
                     if match := _RAW_PROGRESS.search(line):
-                        progress(DOWNLOAD, int(match[1]), int(match[2]) or None)
+                        done, total = int(match[1]), int(match[2])
+                        # pip takes a full disk for a broken connection; it keeps two copies for a moment.
+                        require_space(folder, 2 * (total - done))
+                        progress(DOWNLOAD, done, total or None)
                     else:
                         lines.append(line.rstrip())
                 return process.wait(), list(lines)
@@ -86,7 +89,6 @@ class PypiSource:
                 process.kill()
 
     def _explained(self, output: str) -> str:
-        errors = [line for line in output.splitlines() if line.startswith("ERROR:")]
         if "No matching distribution" in output:
             # pip says the same thing when the index cannot be reached.
             if "Retrying" in output or "connection" in output.lower():
@@ -94,8 +96,9 @@ class PypiSource:
                     f"{self.given} cannot be downloaded: the package index does not answer; check the network and pip's settings."
                 )
             return f"{self.given} cannot be downloaded: the package index has no such wheel for this machine."
-        last = errors[-1].removeprefix("ERROR:").strip() if errors else "pip ended without a wheel"
-        return f"{self.given} cannot be downloaded: {last}"
+        # pip marks its reason with ERROR: or, since 26, with a cross.
+        reasons = [line.removeprefix("ERROR:").strip("× ") for line in output.splitlines() if line.startswith(("ERROR:", "×"))]
+        return f"{self.given} cannot be downloaded: {reasons[-1] if reasons else 'pip ended without a wheel'}"
 
     def _unpack(self, wheel: Path, folder: Path, progress: Progress) -> Path:
         try:
