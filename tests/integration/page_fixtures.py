@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from integration.page_talk import OpenPage
 from unit.gateway.page_double import PageDouble
@@ -21,6 +21,7 @@ def browser() -> Iterator[Browser]:
     program = os.environ.get("PLAYWRIGHT_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     if not program:
         pytest.fail("The page is tested in Chromium: run `apt-get install chromium`, or name it in PLAYWRIGHT_CHROMIUM.")
+    expect.set_options(timeout=15_000)
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=arguments)

@@ -30,6 +30,7 @@ def test_a_message_is_sent_and_its_answer_streams(
     expect(page.locator(".bubble")).to_have_text("Привет")
     expect(page.get_by_role("button", name=stop, exact=True)).to_be_visible()
     expect(answers(page)).to_contain_text("слово5 ")
+    expect(page.locator("#title")).to_have_text("Привет")
     assert "слово119" not in answers(page).inner_text()
     idle(page)
     expect(answers(page)).to_have_text(text_of(double))

@@ -38,7 +38,7 @@ async def test_the_page_forbids_everything_foreign(client: AsyncClient) -> None:
     assert policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
     assert "unsafe" not in response.headers["content-security-policy"]
     assert response.headers["x-content-type-options"] == "nosniff"
-    assert response.headers["referrer-policy"] == "no-referrer"
+    assert response.headers["referrer-policy"] == "same-origin"
 
 
 async def test_every_file_the_page_names_is_served_and_kept_forever(client: AsyncClient) -> None:

@@ -80,7 +80,7 @@ function act(start) {
 }
 
 function accepted(own) {
-  sidebar.refresh();
+  list();
   if (own !== thread || address() === own.id) return;
   // The conversation has got its id; nothing is loaded again.
   history.pushState(null, "", `#${own.id}`);
@@ -90,21 +90,18 @@ function accepted(own) {
   assistants.watch();
 }
 
-async function finished() {
+function finished() {
   say(t("answered"));
-  await sidebar.refresh();
-  if (thread.id && !thread.title) retitle(thread);
+  list();
 }
 
-async function retitle(own) {
-  try {
-    const { title, assistant } = await api.getConversation(own.id);
-    if (own !== thread) return;
-    own.assistant = assistant;
-    rename(title);
-  } catch {
-    // Only the title is missing; the next answer tries again.
-  }
+// The list knows what the server calls a new conversation.
+async function list() {
+  await sidebar.refresh();
+  const known = sidebar.find(thread.id);
+  if (!known) return;
+  thread.assistant = known.assistant;
+  if (known.title !== thread.title) rename(known.title);
 }
 
 function rename(title) {

@@ -4,6 +4,8 @@ import { listAssistants } from "./api.js";
 import { byId, el } from "./dom.js";
 import { t } from "./texts.js";
 
+// The gateway's own choice where a request names none.
+const DEFAULT = "assistant";
 const SOON = 4000;
 const LATER = 60_000;
 const BROKEN = new Set(["failed", "error", "degraded", "unavailable", "deleted"]);
@@ -50,7 +52,8 @@ export class Assistants {
     if (names.join() !== [...this.select.options].map(({ value }) => value).join()) {
       const before = this.select.value;
       this.select.replaceChildren(...names.map((name) => el("option", { value: name }, name)));
-      if (names.includes(before)) this.select.value = before;
+      const preferred = [before, DEFAULT].find((name) => names.includes(name));
+      if (preferred) this.select.value = preferred;
     }
     byId("assistant-field").hidden = names.length < 2 || this.#inUse !== null;
     const text = describe(this.#current);

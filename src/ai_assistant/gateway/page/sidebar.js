@@ -45,6 +45,10 @@ export class Sidebar {
     this.#draw();
   }
 
+  find(id) {
+    return this.#conversations.find((conversation) => conversation.id === id);
+  }
+
   async refresh() {
     const turn = (this.#turn += 1);
     try {
