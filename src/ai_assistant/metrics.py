@@ -41,7 +41,7 @@ class WorkerMetrics:
         self.prompt_tokens = counter("prompt_tokens_total", "Prompt tokens of finished tasks")
         self.completion_tokens = counter("completion_tokens_total", "Generated tokens of finished tasks")
         self.tasks_finished = counter("tasks_finished_total", "Finished tasks", ("assistant", "state", "finish_reason"))
-        self.takeovers = counter("task_takeovers_total", "Tasks taken over from a worker that was lost")
+        self.takeovers = counter("task_takeovers_total", "Claims of tasks whose worker had been lost")
         self.slots_in_use = gauge("engine_slots_in_use", "Sequences that run now")
         self.slots = gauge("engine_slots", "Sequences that can run at once")
         self.kv_tokens = gauge("engine_kv_tokens", "Tokens of context held in memory")

@@ -105,11 +105,8 @@ class TaskRunner:
         task = generation.task
         extra = {"task_id": str(task.id), "attempt": task.attempt}
         logger.info("Claimed after %.2f s", task.waited_seconds, extra=extra)
-        if task.takeovers:
-            self._metrics.takeovers.inc()
-        elif task.attempt == 1:
-            self._metrics.queue_wait.labels(task.assistant).observe(task.waited_seconds)
         try:
+            self._count_claim(task)
             if not generation.ended.is_set():
                 generation.prompt_ids = await self._prompt(task)
             if not generation.ended.is_set():
@@ -264,6 +261,12 @@ class TaskRunner:
             await self._redis.publish(EVENTS_CHANNEL, str(generation.task.id))
         except (RedisError, OSError, TimeoutError) as error:
             logger.debug("The end was not announced: %s", error)
+
+    def _count_claim(self, task: ClaimedTask) -> None:
+        if task.takeovers:
+            self._metrics.takeovers.labels(task.assistant).inc()
+        elif task.attempt == 1:
+            self._metrics.queue_wait.labels(task.assistant).observe(task.waited_seconds)
 
     def _count(self, generation: Generation, state: TaskState) -> None:
         task, reason = generation.task, generation.finish_reason or FinishReason.ERROR
