@@ -28,7 +28,7 @@ function admit(session) {
   }
   rememberUser(session.user);
   byId("account").hidden = !(session.required && session.authenticated);
-  byId("user").textContent = session.user ?? "";
+  byId("user").textContent = (session.user ?? "").replace(/^key:/, "");
   return session;
 }
 
