@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import StreamingResponse
 
 from ai_assistant.contracts import TaskState
 from ai_assistant.errors import InvalidRequestError, TaskNotFoundError
@@ -81,7 +82,7 @@ async def read_status(
     return status_of(task, await state.hub.text_so_far(task))
 
 
-@router.get("/chat/{task_id}/stream", response_class=sse.EventStream)
+@router.get("/chat/{task_id}/stream", response_class=sse.EventStream, status_code=200)
 async def watch(
     state: State,
     principal: Caller,
