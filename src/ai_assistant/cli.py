@@ -1,14 +1,17 @@
-"""The command `ai-assistant`: one subcommand per process. Imports are made by the command that needs them, so that each
-process loads its own dependencies only."""
+"""The command `ai-assistant`: one subcommand per process.
+
+Imports are made for the command that is called, so that each process loads, and each image holds, its own dependencies only.
+"""
 
 import asyncio
 import sys
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from ai_assistant import __version__
-from ai_assistant.errors import AssistantError
+from ai_assistant.errors import AssistantError, ConfigurationError
 
 app = typer.Typer(
     name="ai-assistant",
@@ -94,10 +97,44 @@ def migrate(
     typer.echo(f"schema {before or 'empty'} -> {after or 'empty'}")
 
 
+MOUNTED = {
+    "up": ("ai_assistant.standalone.cli", "up", "standalone"),
+    "chat": ("ai_assistant.terminal.chat", "chat", None),
+    "status": ("ai_assistant.terminal.status", "status", None),
+    "model": ("ai_assistant.provision.cli", "model_app", "provision"),
+}
+"""Command: its module, the object in it, and the extra that it needs."""
+
+
+def mount(wanted: str | None) -> typer.Typer:
+    """The application with the command `wanted`, or with every command whose dependencies are installed."""
+    for name, (module, attribute, extra) in MOUNTED.items():
+        if wanted not in (None, name):
+            continue
+        try:
+            command = getattr(import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            if wanted is None or (error.name or "").startswith("ai_assistant"):
+                continue
+            raise ConfigurationError(
+                f"`ai-assistant {name}` needs {error.name}: install ai-assistant with the extra `{extra}`."
+            ) from error
+        if isinstance(command, typer.Typer):
+            from ai_assistant.engine.try_command import try_model
+
+            command.command("try")(try_model)
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
+    return app
+
+
 def main() -> None:
     """Entry point: an expected error is one sentence, not a traceback."""
+    wanted = sys.argv[1] if len(sys.argv) > 1 else None
+    known = {*MOUNTED, *(command.name or command.callback.__name__ for command in app.registered_commands if command.callback)}
     try:
-        app()
+        mount(wanted if wanted in known else None)()
     except AssistantError as error:
         typer.echo(f"error: {error.message}", err=True)
         sys.exit(1)
