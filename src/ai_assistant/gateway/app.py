@@ -13,15 +13,17 @@ from ai_assistant.gateway import error_handlers
 from ai_assistant.gateway.access import AccessMiddleware, ServiceTokenMiddleware
 from ai_assistant.gateway.body import BodyMiddleware
 from ai_assistant.gateway.middleware import RequestMiddleware
-from ai_assistant.gateway.routes import assistants, conversations, docs, health, internal, page, session, users
+from ai_assistant.gateway.routes import assistants, chat, conversations, docs, health, internal, openai, page, session, users
 from ai_assistant.gateway.state import AppState
 from ai_assistant.settings import GatewaySettings
 
 PUBLIC_ROUTERS = (
+    chat.router,
     conversations.router,
     users.router,
     assistants.router,
     session.router,
+    openai.router,
     health.router,
     docs.router,
     page.router,

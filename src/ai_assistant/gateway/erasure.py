@@ -1,5 +1,6 @@
 """Ending and erasing tasks whose conversation or user is deleted: rows in the caller's transaction, Redis after it."""
 
+import asyncio
 import logging
 import uuid
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,8 @@ from ai_assistant.tasks.cancel import cancel
 logger = logging.getLogger(__name__)
 
 CHUNK = 500
+ANNOUNCE_SECONDS = 1.0
+"""Longer than this nobody who deletes something waits for Redis."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,9 @@ async def announce(redis: Redis, erasure: Erasure) -> None:
             pipeline.unlink(*(stream_key(task_id) for task_id in chunk))
         for task_id in (*erasure.ended, *erasure.running):
             pipeline.publish(EVENTS_CHANNEL, str(task_id))
-        await pipeline.execute()
-    except RedisError as error:
+        async with asyncio.timeout(ANNOUNCE_SECONDS):
+            await pipeline.execute()
+    except (RedisError, OSError, TimeoutError) as error:
         logger.warning("Redis cannot be told that %d tasks are over (%s)", len(erasure.streams), type(error).__name__)
 
 
