@@ -159,6 +159,7 @@ def test_third_lost_worker_fails_the_task(platform: Platform) -> None:
         worker = platform.worker(f"worker-{number}")
         reader.wait_for(seen + 30)
         seen = len(reader.text)
+        time.sleep(1.5)  # the checkpoint of what has been seen
         worker.kill()
     final = reader.finish()
     assert final["status"] == "failed"
