@@ -165,7 +165,10 @@ class EmbeddedPostgres:
         if "No space left on device" in text or "Disk quota exceeded" in text:
             raise NoSpaceError(f"The disk of {self.data_dir} is full: PostgreSQL needs about 150 MB to begin with.")
         reason = next((line for line in text.splitlines() if re.search("error|FATAL|PANIC|denied", line)), text[-300:])
-        raise PostgresError(f"PostgreSQL cannot use {self.folder}: {reason.strip() or f'exit code {result.returncode}'}")
+        hint = ""
+        if self._account and not self._account.capability:
+            hint = f" (it runs as {self._account.name}, who must be able to enter that folder; or start ai-assistant as a user)"
+        raise PostgresError(f"PostgreSQL cannot use {self.folder}: {reason.strip() or f'exit code {result.returncode}'}{hint}")
 
 
 def _socket_dir(data_dir: Path) -> Path:

@@ -26,11 +26,14 @@ from ai_assistant.standalone.environment import (
 from ai_assistant.standalone.external import require_postgres, require_redis
 from ai_assistant.standalone.ports import chosen_port
 from ai_assistant.standalone.postgres import EmbeddedPostgres
-from ai_assistant.standalone.process import Child, Program
+from ai_assistant.standalone.process import Child, ChildFailedError, Program
 from ai_assistant.standalone.programs import bot_program, python_program, server_program
 from ai_assistant.standalone.valkey import EmbeddedValkey
 
 PROGRAM = (sys.executable, "-m", "ai_assistant")
+
+START_SECONDS = 300.0
+"""A part that lives that long without getting ready never will."""
 
 # Everything is gone within 5 s of Ctrl-C: the sum along the longest way.
 BOT_SECONDS = 0.5
@@ -48,6 +51,7 @@ class Supervisor:
         self._settings = settings
         self._console = console
         self._program = list(program)
+        self._logs = settings.data_dir.expanduser().absolute() / "logs"
         self._children: dict[str, Child] = {}
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._commands: Commands | None = None
@@ -163,13 +167,18 @@ class Supervisor:
         return self._commands
 
     def _launch(self, program: Program) -> Child:
-        child = Child(program, self._console, self._settings.data_dir.expanduser().absolute() / "logs")
+        child = Child(program, self._console, self._logs)
         self._children[child.name] = child
         self._runs[child.name] = asyncio.create_task(child.run())
         return child
 
     async def _healthy(self, child: Child) -> None:
-        await child.healthy.wait()
+        try:
+            await asyncio.wait_for(child.healthy.wait(), START_SECONDS)
+        except TimeoutError as error:
+            raise ChildFailedError(
+                f"{child.name} runs, but is not ready after {START_SECONDS:.0f} s; see the logs in {self._logs}."
+            ) from error
 
     async def _stop_everything(self) -> None:
         if self._commands:

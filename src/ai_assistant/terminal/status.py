@@ -93,7 +93,8 @@ def parts_table(url: str, body: dict[str, Any]) -> Table:
         if name != "status" and not isinstance(value, list):
             table.add_row(name, plain(value))
     if isinstance(body.get("workers"), list):
-        table.add_row("workers", str(len(body["workers"])) if body["workers"] else "none answers now")
+        # The gateway knows workers by the tasks that they hold.
+        table.add_row("workers", f"{len(body['workers'])} busy" if body["workers"] else "none is busy")
     return table
 
 
