@@ -12,6 +12,7 @@ from servers import Server
 from sqlalchemy import text
 
 from ai_assistant.contracts import StreamEntry
+from ai_assistant.gateway.stream_events import IdleEvent, QueueEvent
 from ai_assistant.streams import Entry, StreamWriter
 from ai_assistant.tasks.claim import ClaimedTask
 from gateway_app import migrated_database
@@ -191,3 +192,14 @@ async def test_text_so_far_without_a_checkpoint(gateway: Served) -> None:
         await until(follower, 30)
         assert len((await gateway.status(task["task_id"]))["text"]) >= 30
         await following
+
+
+async def test_idle_streams_are_pinged(gateway: Served) -> None:
+    task = await gateway.ask()
+    seen: list[object] = []
+    async with asyncio.timeout(5):
+        async for event in gateway.state.hub.events(uuid.UUID(task["task_id"]), idle_seconds=0.1):
+            seen.append(event)
+            if len(seen) == 4:
+                break
+    assert seen == [QueueEvent(1, None), IdleEvent(), IdleEvent(), IdleEvent()]

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import uuid
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -16,6 +17,7 @@ from ai_assistant.contracts import EVENTS_CHANNEL, queue_name
 from ai_assistant.database.session import Database
 from ai_assistant.dispatch import Dispatcher
 from ai_assistant.errors import DatabaseUnavailableError
+from ai_assistant.gateway.background import end
 from ai_assistant.gateway.stream_hub import StreamHub
 from ai_assistant.metrics import GatewayMetrics
 from ai_assistant.tasks.sweep import Swept, forget_idempotency_keys, sweep
@@ -48,15 +50,14 @@ class Sweeper:
         self._surplus: dict[str, int] = {}
         self._resting: set[str] = set()
         self._away: set[str] = set()
+        self._ask_redis_at = 0.0
 
     async def start(self) -> None:
         self._loop = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
         if self._loop is not None:
-            self._loop.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._loop
+            await end(self._loop)
             self._loop = None
 
     async def sweep_all(self) -> None:
@@ -75,14 +76,21 @@ class Sweeper:
                 return None
             # Still under the lock: two replicas that count at the same time would both make up for the same tokens.
             await self._level(assistant, swept, before)
-        for task_id in swept.ended:
-            with contextlib.suppress(RedisError, OSError):
-                await self._redis.publish(EVENTS_CHANNEL, str(task_id))
+        if swept.ended:
+            self._hub.background.spawn(self._announce(swept.ended))
         return swept
+
+    async def _announce(self, ended: list[uuid.UUID]) -> None:
+        """Tell the readers, best effort: they look for themselves once a second."""
+        with contextlib.suppress(RedisError, OSError):
+            pipeline = self._redis.pipeline(transaction=False)
+            for task_id in ended:
+                pipeline.publish(EVENTS_CHANNEL, str(task_id))
+            await pipeline.execute()
 
     async def _level(self, assistant: str, swept: Swept, before: int | None) -> None:
         """Bring the number of tokens to that of queued and lost rows."""
-        depth = await self._depth(assistant)
+        depth = None if before is None else await self._depth(assistant)
         if depth is None or before is None:
             self._surplus.pop(assistant, None)
             return
@@ -119,11 +127,15 @@ class Sweeper:
             missing -= chunk
 
     async def _depth(self, assistant: str) -> int | None:
-        """Wake tokens in the queue; None if Redis does not tell."""
+        """Wake tokens in the queue; None if Redis does not tell. One that is frozen is asked once a round, not per assistant."""
+        now = asyncio.get_running_loop().time
+        if now() < self._ask_redis_at:
+            return None
         try:
             depth: int = await self._redis.llen(queue_name(assistant))  # type: ignore[misc]
         except (RedisError, OSError) as error:
             self._note_away("Redis", error)
+            self._ask_redis_at = now() + self._interval * (1 - JITTER)
             return None
         self._note_back("Redis")
         return depth
