@@ -131,10 +131,10 @@ class GatewaySettings(PlatformSettings):
     max_tokens: int = Field(512, ge=1)
     """Longest answer in tokens where the request names none."""
 
-    temperature: float = Field(0.7, ge=0, le=2)
+    temperature: float = Field(0.2, ge=0, le=2)
     """Sampling temperature where the request names none; 0 is greedy."""
 
-    top_p: float = Field(0.95, gt=0, le=1)
+    top_p: float = Field(0.9, gt=0, le=1)
     """Nucleus sampling where the request names none."""
 
     task_seconds: float = Field(600.0, ge=1, le=604_800)
