@@ -7,6 +7,8 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
+AGAIN_SECONDS = 0.1
+
 
 class Background:
     """Keeps hold of tasks until they are done."""
@@ -24,12 +26,22 @@ class Background:
         """Give what runs a moment to end, then stop it."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=seconds)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late)
+            await end(*late)
 
     def _done(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("Background work failed", exc_info=error)
+
+
+async def end(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancel tasks and wait until they are over. Once is not enough: before Python 3.12 a cancellation is lost if it comes
+    at the moment when an `asyncio.wait_for` inside is done (the Redis client has many), and a loop would go on for ever."""
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=AGAIN_SECONDS)
+    for task in tasks:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.debug("Stopped with an error (%r)", error)

@@ -1,9 +1,10 @@
 """Checks of things that may hang: nobody waits for them longer than allowed, and a hanging one is not started twice."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
+
+from ai_assistant.gateway.background import end
 
 Result = TypeVar("Result")
 
@@ -30,10 +31,8 @@ class Probe(Generic[Result]):
         return self._running.result()
 
     async def close(self) -> None:
-        if self._running is not None and not self._running.done():
-            self._running.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await self._running
+        if self._running is not None:
+            await end(self._running)
 
     async def _run(self) -> Result:
         return await self._check()

@@ -1,7 +1,6 @@
 """What the routes of one gateway process share: built without any I/O, started and stopped with the process."""
 
 import asyncio
-import contextlib
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -14,6 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from ai_assistant.database.session import Database
 from ai_assistant.dispatch import Dispatcher
 from ai_assistant.gateway.authentication import Keyring
+from ai_assistant.gateway.background import end
 from ai_assistant.gateway.queue_metrics import QueueMetrics
 from ai_assistant.gateway.readiness import Readiness
 from ai_assistant.gateway.registration import register_from_settings
@@ -93,9 +93,7 @@ class AppState:
 
     async def stop(self) -> None:
         if self._registration is not None:
-            self._registration.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._registration
+            await end(self._registration)
         await self.sweeper.stop()
         await self.end_streams()
         await self.readiness.close()

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from ai_assistant.database.models import Task
 from ai_assistant.database.session import Database
-from ai_assistant.gateway.background import Background
+from ai_assistant.gateway.background import Background, end
 from ai_assistant.gateway.stream_channel import Channel, Subscription
 from ai_assistant.gateway.stream_events import EndEvent, Event, IdleEvent
 from ai_assistant.gateway.stream_reader import StreamReader
@@ -92,9 +92,7 @@ class StreamHub:
         for channel in self._channels.values():
             for subscription in channel.subscriptions:
                 subscription.changed.set()
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        await end(*self._loops)
         self._loops.clear()
         await self.background.close(BACKGROUND_SECONDS)
         await self._follower.close()

@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
-from fastapi.responses import StreamingResponse
 
 from ai_assistant.contracts import TaskState
 from ai_assistant.errors import InvalidRequestError, TaskNotFoundError
