@@ -59,6 +59,7 @@ class Database:
             pool_size=pool_size,
             max_overflow=max_overflow,
             pool_pre_ping=True,
+            hide_parameters=True,  # what people write does not belong into logs
             pool_timeout=CONNECT_SECONDS + COMMAND_SECONDS,
             connect_args={"timeout": CONNECT_SECONDS, "command_timeout": command_seconds},
         )
