@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from gateway_app import Gateway, migrated_database, started_gateway
 from redis.asyncio import Redis
 from servers import Server, fresh_database, psql
 from sqlalchemy import text, update
@@ -18,6 +17,7 @@ from ai_assistant.database.migrate import head_revision, migrate
 from ai_assistant.database.models import Message, Task
 from ai_assistant.database.session import Database
 from ai_assistant.streams import Entry, StreamWriter
+from gateway_app import Gateway, migrated_database, started_gateway
 
 KEYS = "alice:wonderland,carol:chess"
 NOWHERE = "redis://127.0.0.1:1/0"
