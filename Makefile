@@ -42,7 +42,7 @@ $(VENV)/bin/python:
 
 # pip checks every file against the hashes; the product itself is installed editable, without a download of its build tool
 $(VENV)/.standalone: requirements/standalone.txt pyproject.toml | $(VENV)/bin/python
-	@echo "Installing dependencies into $(VENV) (about 20 s, once)..."
+	@echo "Installing dependencies into $(VENV) (about a minute, once)..."
 	@$(BIN)/python -m pip install --disable-pip-version-check -q --require-hashes -r requirements/standalone.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 	@touch $@
