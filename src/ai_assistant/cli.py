@@ -87,7 +87,7 @@ def migrate(
     logs.configure(settings, "migrate")
 
     async def run() -> tuple[str | None, str | None]:
-        database = Database(settings.database_url.get_secret_value(), pool_size=1)
+        database = Database(settings.database_url.get_secret_value(), pool_size=1, command_seconds=None)
         try:
             return await migrations.migrate(database, revision)
         finally:

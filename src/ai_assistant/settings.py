@@ -296,5 +296,6 @@ def explain(settings: type[BaseSettings], error: ValidationError) -> str:
     for item in error.errors(include_input=False, include_url=False):
         field = str(item["loc"][0]) if item["loc"] else ""
         name = field if field.startswith(PREFIX) or field.isupper() else PREFIX + field.upper()
+        name = name if name in os.environ else next((n for n in os.environ if PREFIX + n == name), name)
         lines.append(f"{name}: {item['msg'][:1].lower()}{item['msg'][1:]}".replace(": value error, ", ": ", 1))
     return "; ".join(lines)

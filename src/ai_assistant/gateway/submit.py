@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ai_assistant import assistants, users
@@ -25,6 +26,7 @@ TOKEN_WAIT_SECONDS = 0.05
 
 MAX_KEY_CHARS = 255
 DUPLICATE_ROUNDS = 5
+FOREIGN_KEY_VIOLATION = "23503"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +63,15 @@ async def submit(state: AppState, principal: Principal, order: Order) -> Submitt
             submitted = await _store(state, principal, order)
         except DuplicateRequestError:
             continue
+        except IntegrityError as error:
+            # the user or the conversation was deleted between two statements: the next round makes or misses it
+            if getattr(error.orig, "sqlstate", None) != FOREIGN_KEY_VIOLATION:
+                raise
+            continue
         if not submitted.is_repeat:
             await wake(state, submitted.task.assistant, submitted.task.id)
         return submitted
-    raise OverloadedError("Requests with this Idempotency-Key follow each other too fast; try again.", retry_after=1)
+    raise OverloadedError("Requests like this one follow each other too fast; try again.", retry_after=1)
 
 
 async def wake(state: AppState, assistant: str, task_id: uuid.UUID) -> None:

@@ -79,6 +79,8 @@ class Child:
                 self._console.say(f"{self.name} could not read its data; it was moved aside.")
                 continue
             failures += 1
+            if code == 1 and (sentence := self._configuration_error()) and not self.healthy.is_set():
+                raise ChildFailedError(sentence)
             if failures >= MAX_FIRST_FAILURES and not self.healthy.is_set() and not self._program.keeps_trying:
                 reason = f"{_ending(code)}{self._last_line()}"
                 raise ChildFailedError(f"{self.name} does not start: it {reason}. Log: {self._log.path}")
@@ -153,6 +155,12 @@ class Child:
             self._console.say(f"{self.name} | {readable(line)}")
         elif not self._stopping.is_set() and (text := self._program.worry(line)):
             self._console.say(f"{self.name} | {text}")
+
+    def _configuration_error(self) -> str | None:
+        """The sentence with which our own commands end when a person has to put something right: no retry will."""
+        if self._program.keeps_trying or not self._tail or not self._tail[-1].startswith("error: "):
+            return None
+        return readable(self._tail[-1]).removeprefix("error: ")
 
     def _last_line(self) -> str:
         return f" ({readable(self._tail[-1])[:500]})" if self._tail else ""

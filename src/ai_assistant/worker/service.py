@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 STUCK_STEP_SECONDS = 120.0
 """A step that takes longer than this means that the engine hangs."""
 LAST_STEP_SECONDS = 10.0
+LAST_TASKS_SECONDS = 0.5
 REDIS_SECONDS = 2.0
 POOL_SIZE = 2
 """Database connections of a worker: the heartbeat, and everything else."""
@@ -130,7 +131,8 @@ class Service:
     async def _close(self) -> None:
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # bounded: Python 3.11 can lose a cancellation in wait_for, which the Redis client uses
+        await asyncio.wait(self._tasks, timeout=LAST_TASKS_SECONDS)
         await self._redis.aclose()
         await self._channel.aclose()
         await self._database.close()
