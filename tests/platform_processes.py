@@ -115,12 +115,12 @@ class Platform:
             **more,
         }
 
-    def gateway(self) -> Process:
+    def gateway(self, *, wait: bool = True) -> Process:
         """Start a gateway on this platform's ports."""
         environment = self.environment(
             PORT=str(self.port), INTERNAL_PORT=str(self.internal_port), AI_ASSISTANT_ASSISTANT="assistant"
         )
-        return self._start("gateway", ["gateway"], environment, f"{self.url}/readyz")
+        return self._start("gateway", ["gateway"], environment, f"{self.url}/readyz", wait=wait)
 
     def worker(self, name: str = "worker-1", **more: str) -> Process:
         """Start a worker called `name`."""
@@ -134,10 +134,12 @@ class Platform:
         )
         return self._start(name, ["worker"], environment, f"http://127.0.0.1:{port}/readyz")
 
-    def _start(self, name: str, arguments: list[str], environment: dict[str, str], ready_url: str) -> Process:
+    def _start(
+        self, name: str, arguments: list[str], environment: dict[str, str], ready_url: str, *, wait: bool = True
+    ) -> Process:
         process = Process(name, arguments, environment, self.folder / f"{name}.log", ready_url)
         self._processes.append(process)
-        return process.start()
+        return process.start(wait=wait)
 
     def ask(self, message: str, **body: Any) -> dict[str, Any]:
         """POST /api/chat; returns the 202's body."""

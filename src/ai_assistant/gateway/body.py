@@ -3,6 +3,8 @@
 Python's JSON parser takes NaN, lone surrogates and NUL characters; PostgreSQL, UTF-8 and other programs' parsers do not.
 """
 
+import asyncio
+import contextlib
 import json
 import math
 from typing import Any
@@ -14,6 +16,8 @@ from ai_assistant.errors import AssistantError, BodyTooLargeError, InvalidReques
 from ai_assistant.gateway.error_handlers import error_response, response_for
 
 MAX_DEPTH = 64
+DISCARD_BYTES = 16_000_000
+DISCARD_SECONDS = 3.0
 NOT_FINITE = "must be a finite number"
 NOT_TEXT = "contains a NUL character or half of a character"
 
@@ -53,6 +57,8 @@ class BodyMiddleware:
                 check_media_type(headers.get("content-type", ""))
                 check_json(body)
         except AssistantError as error:
+            if isinstance(error, BodyTooLargeError) and "expect" not in headers:
+                await discard(receive)
             await response_for(scope, error)(scope, receive, send)
             return
         pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
@@ -82,6 +88,18 @@ class BodyMiddleware:
 
     def too_large(self) -> BodyTooLargeError:
         return BodyTooLargeError(f"The request body is larger than {self.max_bytes} bytes.")
+
+
+async def discard(receive: Receive) -> None:
+    """Read a refused body for a while: a client that is still sending when we close would see a reset, not the answer."""
+    size = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_SECONDS):
+            while size < DISCARD_BYTES:
+                message = await receive()
+                size += len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
 
 
 def check_media_type(value: str) -> None:
