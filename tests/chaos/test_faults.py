@@ -35,6 +35,18 @@ def test_killed_worker(platform: Platform, sampling: dict[str, Any]) -> None:
     assert reader.resets == 0
 
 
+def test_killed_worker_that_restarts_does_not_wait_for_its_lease(platform: Platform) -> None:
+    environment = {"AI_ASSISTANT_LEASE_SECONDS": "300"}
+    platform.gateway()
+    worker = platform.worker("worker-1", **environment)
+    expected = undisturbed(platform, **GREEDY)
+    reader = platform.read(platform.ask(**STORY, **GREEDY)["task_id"]).wait_for(100)
+    worker.kill()
+    worker.start()
+    assert reader.finish()["text"] == expected
+    assert reader.resets == 0
+
+
 def test_frozen_worker_wakes_and_writes_late(platform: Platform) -> None:
     platform.gateway()
     first = platform.worker("worker-1")

@@ -18,6 +18,7 @@ from ai_assistant.engine.tokenizer import Tokenizer
 from ai_assistant.errors import DatabaseUnavailableError
 from ai_assistant.metrics import WorkerMetrics
 from ai_assistant.settings import WorkerSettings
+from ai_assistant.tasks.lease import let_go
 from ai_assistant.worker.engine_thread import EngineThread
 from ai_assistant.worker.keeper import Keeper
 from ai_assistant.worker.task_runner import TaskRunner
@@ -84,8 +85,17 @@ class Service:
 
     def start(self) -> None:
         """Begin to compute and to keep leases."""
+        self._call(self._let_go())
         self._engine_thread.start()
         asyncio.run_coroutine_threadsafe(self._background(), self._loop)
+
+    async def _let_go(self) -> None:
+        """Make what an earlier process of this name left behind available at once."""
+        with contextlib.suppress(DatabaseUnavailableError):
+            async with self._database.session() as session:
+                count = await let_go(session, self._settings.worker_id)
+            if count:
+                logger.warning("%d answers were cut off when this worker was last killed; they go on in a moment", count)
 
     async def _background(self) -> None:
         keeper = Keeper(

@@ -1,0 +1,274 @@
+"""What PostgreSQL guarantees of a task, whoever dies: order, leases, fences, hand-overs. One statement at a time."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest_asyncio
+from sqlalchemy import text
+
+from ai_assistant import assistants, conversations, users
+from ai_assistant.contracts import FinishReason, TaskState
+from ai_assistant.database.models import Conversation, Message, Task
+from ai_assistant.database.session import Database
+from ai_assistant.tasks.accept import Submission, accept
+from ai_assistant.tasks.cancel import cancel
+from ai_assistant.tasks.claim import ClaimedTask, claim
+from ai_assistant.tasks.finish import Finished, Outcome, finish
+from ai_assistant.tasks.lease import Checkpoint, hand_back, heartbeat, let_go
+from ai_assistant.tasks.sweep import Swept, sweep
+from gateway_app import migrated_database
+
+
+class Store:
+    """The task functions, each in a transaction of its own."""
+
+    def __init__(self, database: Database, user_id: uuid.UUID) -> None:
+        self.database, self.user_id = database, user_id
+
+    async def ask(self, message: str = "Hello", conversation_id: uuid.UUID | None = None, seconds: float = 600) -> Task:
+        submission = Submission(
+            assistant="assistant",
+            user_id=self.user_id,
+            principal="local",
+            deadline_seconds=seconds,
+            max_queued=1000,
+            sampling={"max_tokens": 10},
+            message=message,
+            conversation_id=conversation_id,
+        )
+        async with self.database.session() as session:
+            return await accept(session, submission)
+
+    async def claim(self, worker: str = "w1", lease: float = 10) -> ClaimedTask | None:
+        async with self.database.session() as session:
+            return await claim(session, assistant="assistant", worker=worker, lease_seconds=lease)
+
+    async def must_claim(self, worker: str = "w1", lease: float = 10) -> ClaimedTask:
+        claimed = await self.claim(worker, lease)
+        assert claimed is not None
+        return claimed
+
+    async def beat(self, task: ClaimedTask, ids: list[int] | None = None) -> dict[uuid.UUID, bool]:
+        async with self.database.session() as session:
+            return await heartbeat(session, [checkpoint(task, ids or [])], lease_seconds=10)
+
+    async def finish(self, task: ClaimedTask, answer: str = "answer") -> Finished | None:
+        outcome = Outcome(
+            id=task.id,
+            attempt=task.attempt,
+            state=TaskState.SUCCEEDED,
+            finish_reason=FinishReason.STOP,
+            text=answer,
+            ids=[1, 2],
+            tokenizer="t",
+            prompt_tokens=3,
+        )
+        async with self.database.session() as session:
+            return await finish(session, outcome)
+
+    async def sweep(self) -> Swept:
+        async with self.database.session() as session:
+            swept = await sweep(session, "assistant")
+        assert swept is not None
+        return swept
+
+    async def row(self, task_id: uuid.UUID) -> Task:
+        async with self.database.session() as session:
+            task = await session.get(Task, task_id)
+        assert task is not None
+        return task
+
+    async def change(self, statement: str, **values: Any) -> None:
+        async with self.database.session() as session:
+            await session.execute(text(statement), values)
+
+    async def expire(self, task_id: uuid.UUID) -> None:
+        """As if its worker had been silent for a long time."""
+        await self.change("UPDATE tasks SET lease_until = now() - interval '1 minute' WHERE id = :id", id=task_id)
+
+    async def pass_grace(self, task_id: uuid.UUID) -> None:
+        """As if a sweep had seen the expired lease long ago."""
+        await self.change("UPDATE tasks SET lost_at = lost_at - interval '1 minute' WHERE id = :id", id=task_id)
+
+
+def checkpoint(task: ClaimedTask, ids: list[int]) -> Checkpoint:
+    return Checkpoint(id=task.id, attempt=task.attempt, ids=ids, text="x" * len(ids), tokenizer="t", prompt_tokens=3)
+
+
+@pytest_asyncio.fixture
+async def store(postgres_url: str) -> AsyncIterator[Store]:
+    database = Database(await migrated_database(postgres_url))
+    async with database.session() as session:
+        await assistants.register(session, "assistant", instructions=None, defaults={})
+        user = await users.get_or_create(session, "local")
+    yield Store(database, user.id)
+    await database.close()
+
+
+async def test_each_task_is_claimed_once(store: Store) -> None:
+    for _ in range(20):
+        await store.ask()
+    claimed = await asyncio.gather(*(store.claim(f"w{n}") for n in range(30)))
+    ids = [task.id for task in claimed if task is not None]
+    # one that finds all visible rows locked gets nothing and is no worse off: its token was one too many
+    assert len(ids) == len(set(ids))
+    while (task := await store.claim()) is not None:
+        ids.append(task.id)
+    assert len(set(ids)) == len(ids) == 20
+
+
+async def test_turns_of_a_conversation_wait_for_each_other(store: Store) -> None:
+    first = await store.ask("one")
+    second = await store.ask("two", first.conversation_id)
+    third = await store.ask("three", first.conversation_id)
+    other = await store.ask("elsewhere")
+    assert [(await store.must_claim()).id for _ in range(2)] == [first.id, other.id]
+    assert await store.claim() is None
+    running = await store.row(first.id)
+    done = await store.finish(ClaimedTask(**(await claimed_again(store, running))))
+    assert done is not None
+    assert done.next_task_id == second.id
+    claimed = await store.must_claim()
+    assert claimed.id == second.id
+    async with store.database.session() as session:
+        line = await conversations.line_to(session, claimed.user_message_id or uuid.uuid4())
+    assert [(item["role"], item["content"]) for item in line] == [("user", "one"), ("assistant", "answer"), ("user", "two")]
+    await cancel_task(store, second.id)
+    assert await store.claim() is None, "the second is being cancelled, not over"
+    await store.finish(claimed)
+    assert (await store.must_claim()).id == third.id
+
+
+async def claimed_again(store: Store, task: Task) -> dict[str, Any]:
+    """A ClaimedTask's fields from the row."""
+    names = ClaimedTask.__dataclass_fields__
+    values = {name: getattr(task, name) for name in names if hasattr(task, name)}
+    return {**values, "seconds_left": 600.0, "waited_seconds": 0.0}
+
+
+async def cancel_task(store: Store, task_id: uuid.UUID) -> None:
+    async with store.database.session() as session:
+        assert await cancel(session, task_id) is not None
+
+
+async def test_an_expired_lease_only_permits_takeover(store: Store) -> None:
+    await store.ask()
+    first = await store.must_claim("w1")
+    await store.expire(first.id)
+    assert await store.claim("w2") is None, "no sweep has seen it yet"
+    assert (await store.sweep()).lost == 0
+    assert await store.claim("w2") is None, "its holder has the first word"
+    # the holder lives: PostgreSQL was away, not the worker
+    assert await store.beat(first, [1, 2]) == {first.id: False}
+    await store.pass_grace(first.id)
+    assert (await store.sweep()).lost == 0
+    assert await store.claim("w2") is None
+    assert (await store.row(first.id)).attempt == 1
+
+
+async def test_a_lost_task_is_taken_over_and_the_old_attempt_shut_out(store: Store) -> None:
+    await store.ask()
+    first = await store.must_claim("w1")
+    await store.beat(first, [1, 2, 3])
+    await store.expire(first.id)
+    await store.sweep()
+    await store.pass_grace(first.id)
+    assert (await store.sweep()).lost == 1
+    second = await store.must_claim("w2")
+    assert (second.id, second.attempt, second.takeovers, second.checkpoint_ids) == (first.id, 2, 1, [1, 2, 3])
+    assert await store.beat(first, [9]) == {}
+    assert await store.finish(first, "late") is None
+    async with store.database.session() as session:
+        assert not await hand_back(session, checkpoint(first, [9]), lease_seconds=10)
+    assert (await store.row(first.id)).checkpoint_ids == [1, 2, 3]
+    assert await store.finish(second, "in time") is not None
+    assert await store.finish(second, "twice") is None
+
+
+async def test_a_third_loss_is_the_end(store: Store) -> None:
+    task = await store.ask()
+    for _ in range(3):
+        assert (await store.must_claim()).id == task.id
+        await store.expire(task.id)
+        await store.sweep()
+        await store.pass_grace(task.id)
+    swept = await store.sweep()
+    assert swept.ended == [task.id]
+    row = await store.row(task.id)
+    assert (row.state, row.finish_reason, (row.error or {})["code"]) == ("failed", "error", "worker_lost")
+    assert await store.claim() is None
+
+
+async def test_hand_overs_do_not_count_as_losses(store: Store) -> None:
+    task = await store.ask()
+    for attempt in range(1, 6):
+        claimed = await store.must_claim()
+        assert (claimed.id, claimed.attempt, claimed.takeovers) == (task.id, attempt, 0)
+        async with store.database.session() as session:
+            assert await hand_back(session, checkpoint(claimed, [1] * attempt), lease_seconds=10)
+    assert (await store.row(task.id)).checkpoint_ids == [1] * 5
+
+
+async def test_a_cancelled_hand_over_keeps_its_text(store: Store) -> None:
+    task = await store.ask()
+    claimed = await store.must_claim()
+    await cancel_task(store, task.id)
+    async with store.database.session() as session:
+        assert await hand_back(session, checkpoint(claimed, [1, 2]), lease_seconds=10)
+    row = await store.row(task.id)
+    assert (row.state, row.completion_tokens) == ("cancelled", 2)
+    async with store.database.session() as session:
+        message = await session.get(Message, row.answer_message_id)
+    assert message is not None
+    assert message.text == "xx"
+
+
+async def test_cancel(store: Store) -> None:
+    queued, running = await store.ask(), await store.ask()
+    await cancel_task(store, queued.id)
+    assert (await store.row(queued.id)).state == "cancelled"
+    claimed = await store.must_claim()
+    assert claimed.id == running.id
+    await cancel_task(store, running.id)
+    assert (await store.row(running.id)).state == "running"
+    assert await store.beat(claimed) == {running.id: True}
+    await store.expire(running.id)
+    assert (await store.sweep()).ended == [running.id]
+    assert (await store.row(running.id)).state == "cancelled"
+
+
+async def test_a_deleted_conversation_counts_as_cancelled(store: Store) -> None:
+    task = await store.ask()
+    claimed = await store.must_claim()
+    async with store.database.session() as session:
+        conversation = await session.get(Conversation, task.conversation_id)
+        assert conversation is not None
+        await conversations.remove(session, conversation)
+    done = await store.finish(claimed)
+    assert done is not None
+    assert done.state is TaskState.CANCELLED
+
+
+async def test_deadlines(store: Store) -> None:
+    waiting, running = await store.ask(), await store.ask()
+    await store.change("UPDATE tasks SET deadline = now() WHERE id = :id", id=waiting.id)
+    assert (await store.must_claim()).id == running.id
+    await store.change("UPDATE tasks SET deadline = now() WHERE id = :id", id=running.id)
+    assert (await store.sweep()).ended == [waiting.id], "a living worker ends its own task"
+    row = await store.row(waiting.id)
+    assert (row.state, (row.error or {})["code"]) == ("expired", "deadline_exceeded")
+
+
+async def test_a_restarted_worker_lets_go_of_what_it_held(store: Store) -> None:
+    task, other = await store.ask(), await store.ask()
+    assert (await store.must_claim("w1", lease=600)).id == task.id
+    kept = await store.must_claim("w2", lease=600)
+    async with store.database.session() as session:
+        assert await let_go(session, "w1") == 1
+    assert await store.claim("w3") is None, "a worker of the same name may be alive"
+    await store.pass_grace(task.id)
+    assert (await store.must_claim("w3")).id == task.id
+    assert kept.id == other.id
+    assert await store.claim("w4") is None
