@@ -180,8 +180,26 @@ async def test_large_bodies(app: FastAPI, size: int, chunked: bool) -> None:
         assert status == 200
     else:
         assert (status, json.loads(answer)["error"]["code"]) == (413, "body_too_large")
-        assert read <= (LIMIT + 100 if chunked else 0)
         assert headers_sent[b"connection"] == b"close"
+        # a client that is still sending gets the answer and not a reset
+        assert read == len(body)
+
+
+@pytest.mark.parametrize("asks_first", [False, True])
+async def test_refused_bodies_are_not_read_for_ever(app: FastAPI, monkeypatch: pytest.MonkeyPatch, asks_first: bool) -> None:
+    monkeypatch.setattr("ai_assistant.gateway.body.DISCARD_BYTES", 10 * LIMIT)
+    read = 0
+
+    async def receive() -> Message:
+        nonlocal read
+        read += 100
+        return {"type": "http.request", "body": b"x" * 100, "more_body": True}
+
+    expect = [(b"expect", b"100-continue")] if asks_first else []
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"1000000000"), *expect]
+    status, _, _ = await call(app, "POST", "/items/1", headers, receive)
+    assert status == 413
+    assert read <= (0 if asks_first else 10 * LIMIT)
 
 
 async def call(
