@@ -8,11 +8,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from ai_assistant.contracts import EVENTS_CHANNEL, FinishReason, TaskState
-from ai_assistant.conversations import line_to
 from ai_assistant.database.session import Database
 from ai_assistant.dispatch import Dispatcher
 from ai_assistant.engine.llm_engine import StepOutput
-from ai_assistant.engine.prompt import build_prompt
 from ai_assistant.engine.sampling import SamplingParams
 from ai_assistant.engine.sequence import Sequence
 from ai_assistant.engine.tokenizer import Tokenizer
@@ -26,13 +24,12 @@ from ai_assistant.tasks.finish import Finished, finish
 from ai_assistant.tasks.lease import hand_back
 from ai_assistant.worker.engine_thread import EngineThread
 from ai_assistant.worker.generation import Generation
+from ai_assistant.worker.prompts import prompt_ids
 from ai_assistant.worker.publisher import Publisher
 
 logger = logging.getLogger(__name__)
 
 SAMPLING_FIELDS = ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty")
-MIN_ANSWER_SHARE = 4
-"""At least a quarter of the context is kept for the answer, unless it is asked to be shorter."""
 RETRY = 0.5
 HAND_BACK_SECONDS = 3.0
 
@@ -108,7 +105,7 @@ class TaskRunner:
         try:
             self._count_claim(task)
             if not generation.ended.is_set():
-                generation.prompt_ids = await self._prompt(task)
+                generation.prompt_ids = await prompt_ids(task, self._database, self._tokenizer, self.engine.max_context)
             if not generation.ended.is_set():
                 await self._compute(generation)
         except AssistantError as error:
@@ -154,29 +151,6 @@ class TaskRunner:
         generation.resume(ids, published=before)
         logger.info("Continuing after %d tokens", len(ids), extra={"task_id": str(task.id), "attempt": task.attempt})
         self.publisher.wake()
-
-    async def _prompt(self, task: ClaimedTask) -> list[int]:
-        """Token ids of the prompt. The same for every attempt: earlier turns are final when a task becomes eligible."""
-        messages = task.messages
-        if messages is None:
-            if task.user_message_id is None:
-                raise InvalidRequestError("The task has neither messages nor a conversation.")
-            messages = await self._line(task)
-        prompt = [{"role": item["role"], "content": item["content"]} for item in messages]
-        if task.instructions and not any(item["role"] == "system" for item in prompt):
-            prompt.insert(0, {"role": "system", "content": task.instructions})
-        context = self.engine.max_context
-        reserved = min(int(task.sampling["max_tokens"]), max(1, context // MIN_ANSWER_SHARE))
-        return await asyncio.to_thread(build_prompt, self._tokenizer, prompt, max_prompt_tokens=context - reserved)
-
-    async def _line(self, task: ClaimedTask) -> list[dict[str, str]]:
-        assert task.user_message_id is not None
-        while True:
-            try:
-                async with self._database.session() as session:
-                    return await line_to(session, task.user_message_id)
-            except DatabaseUnavailableError:
-                await asyncio.sleep(RETRY)
 
     async def _compute(self, generation: Generation) -> None:
         task = generation.task
