@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -20,6 +21,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.progress import Progress as RichBars
+from rich.text import Text
 
 # A stage, how many bytes of it are done, and of how many (None: nobody knows).
 Progress = Callable[[str, int, int | None], None]
@@ -102,6 +104,20 @@ class JsonLinesView(AbstractContextManager["JsonLinesView", None]):
         self._stream.flush()
 
 
+class _Bytes(DownloadColumn):
+    """Nothing for a stage that does not count bytes."""
+
+    def render(self, task: Task) -> Text:
+        return super().render(task) if task.completed > 1 else Text()
+
+
+class _Speed(TransferSpeedColumn):
+    """Nothing for a stage that does not count bytes."""
+
+    def render(self, task: Task) -> Text:
+        return super().render(task) if task.completed > 1 else Text()
+
+
 class BarsView(AbstractContextManager["BarsView", None]):
     """A bar per stage."""
 
@@ -109,8 +125,8 @@ class BarsView(AbstractContextManager["BarsView", None]):
         self._bars = RichBars(
             TextColumn("{task.description}"),
             BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
+            _Bytes(),
+            _Speed(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=Console(file=stream),

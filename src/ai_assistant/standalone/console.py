@@ -30,18 +30,20 @@ class Console:
         return self._errors.isatty()
 
     @contextlib.asynccontextmanager
-    async def step(self, title: str) -> AsyncIterator[None]:
-        """Tell how long the step took, and after 2 s that it is under way."""
+    async def step(self, title: str, *, announced: bool = False) -> AsyncIterator[None]:
+        """Tell how long the step took, and after 2 s that it is under way; at once if it is going to draw on the terminal."""
         began = time.monotonic()
-        announcer = asyncio.create_task(self._announce(title))
+        announcer = asyncio.create_task(self._announce(title, 0 if announced else QUIET_SECONDS))
+        if announced:
+            await announcer
         try:
             yield
             self.say(f"{title}… {time.monotonic() - began:.1f} s")
         finally:
             announcer.cancel()
 
-    async def _announce(self, title: str) -> None:
-        await asyncio.sleep(QUIET_SECONDS)
+    async def _announce(self, title: str, seconds: float) -> None:
+        await asyncio.sleep(seconds)
         self.say(f"{title}…")
 
 

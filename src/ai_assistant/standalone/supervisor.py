@@ -116,13 +116,13 @@ class Supervisor:
         if first:
             folder.require_space(FIRST_BUILD_BYTES, "The first start (model and database)", plan.store)
         # A build shows a bar, so it has the terminal for itself; a model that is there is only looked up, beside the database.
-        building = None if given or first else asyncio.create_task(self._build(plan))
+        building = None if given or first else asyncio.create_task(self._build(plan, draws=False))
         try:
             database_url, redis_url = await asyncio.gather(self._postgres(plan), self._valkey(plan))
             common = common_environment(plan, database_url, redis_url)
             async with self._console.step("Preparing the database"):
                 await self._commands_or_fail().migrate(common)
-            package = given or (await building if building else await self._build(plan))
+            package = given or (await building if building else await self._build(plan, draws=self._console.is_terminal))
         finally:
             if building:
                 building.cancel()
@@ -155,9 +155,9 @@ class Supervisor:
             await self._healthy(self._launch(server_program(embedded)))
         return embedded.url
 
-    async def _build(self, plan: Plan) -> Path:
+    async def _build(self, plan: Plan, *, draws: bool) -> Path:
         settings = plan.settings
-        async with self._console.step(f"Preparing the model {settings.model} ({settings.precision})"):
+        async with self._console.step(f"Preparing the model {settings.model} ({settings.precision})", announced=draws):
             environment = common_environment(plan, "", "")
             return await self._commands_or_fail().build_model(settings.model, settings.precision, plan.store, environment)
 
