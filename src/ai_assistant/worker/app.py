@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 import time
 import warnings
 from typing import Any
@@ -104,10 +105,13 @@ def find_package(settings: WorkerSettings) -> ModelPackage:
     """The configured package, or one built from the configured source. Raises ModelError."""
     if settings.model_package is not None:
         return load_package(settings.model_package)
-    from ai_assistant.provision.build import build_package  # only a worker without a package needs the builder installed
+    # only a worker without a package needs the builder installed
+    from ai_assistant.provision.build import build_package
+    from ai_assistant.provision.progress import progress_view
 
     store = settings.model_store or default_data_dir() / "models"
-    return load_package(build_package(settings.model, precision=settings.precision, store=store))
+    with progress_view(sys.stderr) as progress:
+        return load_package(build_package(settings.model, precision=settings.precision, store=store, progress=progress))
 
 
 def load_engine(settings: WorkerSettings, package: ModelPackage) -> tuple[LLMEngine, Tokenizer]:
