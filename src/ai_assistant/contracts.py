@@ -49,6 +49,22 @@ CANCELLING = "cancelling"
 """What the HTTP status says of a running task that has been asked to stop."""
 
 
+class DeliveryState(StrEnum):
+    """States of an answer's delivery by a channel; the last three are final."""
+
+    PENDING = "pending"
+    SENDING = "sending"
+    DELIVERED = "delivered"
+    SKIPPED = "skipped"
+    """There is nothing to deliver: stopped before its first word, or the conversation was deleted."""
+    DEAD = "dead"
+    """It cannot be delivered: the target is gone, or refuses this answer."""
+
+
+WAITING = "waiting"
+"""What the HTTP API says of a pending delivery whose answer is still being written."""
+
+
 class FinishReason(StrEnum):
     """Why a generation ended (OpenAI's words where OpenAI has one)."""
 

@@ -92,6 +92,19 @@ class AssistantNotFoundError(NotFoundError):
     code = "assistant_not_found"
 
 
+class DeliveryNotFoundError(NotFoundError):
+    """There is no such delivery."""
+
+    code = "delivery_not_found"
+
+
+class StaleAttemptError(InvalidRequestError):
+    """Another attempt owns this now."""
+
+    code = "stale_attempt"
+    status = 409
+
+
 class StaleGenerationError(InvalidRequestError):
     """A newer generation is known already."""
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Text,
+    UniqueConstraint,
     Uuid,
     func,
     text,
@@ -23,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from ai_assistant.contracts import TaskState
+from ai_assistant.contracts import DeliveryState, TaskState
 
 
 class Base(DeclarativeBase):
@@ -187,3 +188,58 @@ class Task(Base):
     started_at: Mapped[datetime.datetime | None]
     first_token_at: Mapped[datetime.datetime | None]
     finished_at: Mapped[datetime.datetime | None]
+
+
+class Delivery(Base):
+    """One answer that a channel (Telegram) has to deliver. While a channel sends it, every write is guarded by the attempt."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        CheckConstraint(f"state IN ({', '.join(repr(str(state)) for state in DeliveryState)})", name="state"),
+        UniqueConstraint("task_id", "channel", name="uq_deliveries_task_id_channel"),
+        Index("ix_deliveries_open", "channel", "target_key", "seq", postgresql_where=text("state IN ('pending', 'sending')")),
+        Index(None, "user_id"),
+    )
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    seq: Mapped[int] = mapped_column(BigInteger, Identity(), unique=True)
+    task_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"))
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    channel: Mapped[str]
+    target: Mapped[dict[str, Any]]
+    """Where to, in the channel's own words."""
+    target_key: Mapped[str]
+    """Whom the channel's limits are for (a chat): one delivery at a time, none before a `not_before`, none once it is gone."""
+    lane: Mapped[str]
+    """What has an order of its own within the target (a topic): answers do not overtake each other there."""
+
+    state: Mapped[str] = mapped_column(server_default=text("'pending'"))
+    attempt: Mapped[int] = mapped_column(server_default=text("0"))
+    worker: Mapped[str | None]
+    lease_until: Mapped[datetime.datetime | None]
+    not_before: Mapped[datetime.datetime] = created_now()
+    parts: Mapped[list[Any]] = mapped_column(JSONB, server_default=text("'[]'::jsonb"))
+    """The channel's message id of each part that is delivered."""
+    parts_total: Mapped[int | None]
+    in_flight: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    """The next part is being sent: until its end is reported, it may or may not have arrived."""
+    uncertain: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    """The next part may have arrived already: say so when it is sent again."""
+    failures: Mapped[int] = mapped_column(server_default=text("0"))
+    """In a row, for the next one's distance."""
+    last_error: Mapped[str | None]
+    created_at: Mapped[datetime.datetime] = created_now()
+    updated_at: Mapped[datetime.datetime] = mapped_column(server_default=func.now(), onupdate=func.clock_timestamp())
+
+
+class DeadTarget(Base):
+    """Who cannot be reached any more (has blocked the bot), until something comes from there again."""
+
+    __tablename__ = "dead_targets"
+    __table_args__ = (Index(None, "user_id"),)
+
+    channel: Mapped[str] = mapped_column(primary_key=True)
+    target_key: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    reason: Mapped[str]
+    created_at: Mapped[datetime.datetime] = created_now()
