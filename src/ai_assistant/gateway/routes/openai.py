@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Coroutine
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
@@ -13,6 +13,7 @@ from ai_assistant.database.models import Assistant
 from ai_assistant.errors import AssistantError
 from ai_assistant.gateway import sse
 from ai_assistant.gateway.cancellation import cancel_abandoned
+from ai_assistant.gateway.departure import GONE, unless_gone
 from ai_assistant.gateway.dependencies import Caller, State
 from ai_assistant.gateway.openai_answers import (
     Answer,
@@ -28,8 +29,6 @@ from ai_assistant.gateway.stream_events import EndEvent, Event, ResetEvent, Toke
 from ai_assistant.gateway.submit import Order, check_length, submit
 from ai_assistant.gateway.task_snapshot import TaskSnapshot
 
-T = TypeVar("T")
-
 router = APIRouter(prefix="/v1", tags=["openai"])
 
 FIRST_SECONDS = 5.0
@@ -37,9 +36,6 @@ FIRST_SECONDS = 5.0
 
 OVERTIME_SECONDS = 30.0
 """After a task's deadline, for PostgreSQL to come back and say how it ended."""
-
-GONE = 499
-"""Status for the log of a request whose client went away."""
 
 
 @router.get("/models")
@@ -166,24 +162,6 @@ async def write_stream(watched: Watched, answer: Answer, events: list[Event]) ->
             events = await watched.next(sse.PING_SECONDS)
     except AssistantError as error:
         yield sse.event(None, error_chunk(error))
-
-
-async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> tuple[T] | None:
-    """The result of `work`; None if the client goes away first."""
-    working, leaving = asyncio.create_task(work), asyncio.create_task(disconnect(request))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        return (working.result(),) if working.done() else None
-    finally:
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-async def disconnect(request: Request) -> None:
-    """Returns when the client has gone."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def model(assistant: Assistant) -> dict[str, Any]:
