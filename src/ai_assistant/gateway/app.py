@@ -13,7 +13,19 @@ from ai_assistant.gateway import error_handlers
 from ai_assistant.gateway.access import AccessMiddleware, ServiceTokenMiddleware
 from ai_assistant.gateway.body import BodyMiddleware
 from ai_assistant.gateway.middleware import RequestMiddleware
-from ai_assistant.gateway.routes import assistants, chat, conversations, docs, health, internal, openai, page, session, users
+from ai_assistant.gateway.routes import (
+    assistants,
+    chat,
+    conversations,
+    deliveries,
+    docs,
+    health,
+    internal,
+    openai,
+    page,
+    session,
+    users,
+)
 from ai_assistant.gateway.state import AppState
 from ai_assistant.settings import GatewaySettings
 
@@ -22,6 +34,7 @@ PUBLIC_ROUTERS = (
     conversations.router,
     users.router,
     assistants.router,
+    deliveries.router,
     session.router,
     openai.router,
     health.router,

@@ -37,6 +37,11 @@ class Principal:
             raise InvalidRequestError("`user_id` must have 1 to 255 characters and no control characters.")
         return user_id
 
+    def require_service(self, sentence: str) -> None:
+        """Raises ForbiddenError, with the sentence, for anybody else."""
+        if not self.is_service:
+            raise ForbiddenError(sentence)
+
 
 LOCAL_PRINCIPAL = Principal(LOCAL, LOCAL, is_service=True)
 

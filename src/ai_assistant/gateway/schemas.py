@@ -17,6 +17,37 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63, strict=True)]
+
+
+class TelegramTarget(Strict):
+    """Where in Telegram an answer goes."""
+
+    chat_id: Int64
+    thread_id: Int64 | None = None
+    reply_to: Int64 | None = None
+    """Message that the answer replies to."""
+    language: str | None = Field(None, max_length=35)
+    """Of the channel's own words around the answer."""
+
+    @property
+    def key(self) -> str:
+        """Telegram's limits are per chat."""
+        return str(self.chat_id)
+
+    @property
+    def lane(self) -> str:
+        """Answers keep their order within a topic."""
+        return f"{self.chat_id}:{self.thread_id or 0}"
+
+
+class DeliveryRequest(Strict):
+    """Services only: who brings the answer to its reader."""
+
+    channel: Literal["telegram"]
+    target: TelegramTarget
+
+
 class ChatRequest(Strict):
     """Body of POST /api/chat."""
 
@@ -32,6 +63,7 @@ class ChatRequest(Strict):
     top_p: Finite | None = Field(None, gt=0, le=1)
     seed: int | None = Field(None, ge=0, le=2**63 - 1, strict=True)
     stop: Annotated[list[StopString], Field(max_length=16)] | StopString | None = None
+    delivery: DeliveryRequest | None = None
 
 
 class Queue(BaseModel):

@@ -81,6 +81,15 @@ class StreamHub:
         if not channel.subscriptions and self._channels.get(channel.task_id) is channel:
             del self._channels[channel.task_id]
 
+    @property
+    def next_change(self) -> asyncio.Event:
+        """Set when a task of any kind changes its state the next time, or this gateway stops: a hint, which may get lost."""
+        return self._follower.announced
+
+    def announce_change(self) -> None:
+        """For those who wait for the next change in this process."""
+        self._follower.ring()
+
     async def start(self) -> None:
         self.is_stopping = False
         for loop in (self._poller.run, *self._follower.loops()):
@@ -92,6 +101,7 @@ class StreamHub:
         for channel in self._channels.values():
             for subscription in channel.subscriptions:
                 subscription.changed.set()
+        self._follower.ring()
         await end(*self._loops)
         self._loops.clear()
         await self.background.close(BACKGROUND_SECONDS)

@@ -38,6 +38,8 @@ class StreamFollower:
         self._channels = channels
         self._rows_wanted = rows_wanted
         self.wake = asyncio.Event()
+        self.announced = asyncio.Event()
+        """Set at the next change of any task, and replaced then."""
         self._wake_key = f"wake:{secrets.token_hex(8)}"
         self._wake_id = START
         self._blocking = connect(redis_url, BLOCK_SECONDS + COMMAND_SECONDS)
@@ -139,7 +141,13 @@ class StreamFollower:
             except (RedisError, OSError):
                 await asyncio.sleep(BACK_OFF_SECONDS[-1])
 
+    def ring(self) -> None:
+        """Wake all who wait for any change at all."""
+        self.announced.set()
+        self.announced = asyncio.Event()
+
     def _announced(self, name: str) -> None:
+        self.ring()
         with contextlib.suppress(ValueError):
             channel = self._channels.get(uuid.UUID(name))
             if channel is not None:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ai_assistant import assistants, users
 from ai_assistant.database.models import Assistant, Conversation, Message
+from ai_assistant.deliveries.register import Destination, register
 from ai_assistant.errors import BodyTooLargeError, InvalidRequestError, OverloadedError
 from ai_assistant.gateway.authentication import Principal
 from ai_assistant.gateway.state import AppState
@@ -45,6 +46,8 @@ class Order:
     regenerate_of: uuid.UUID | None = None
     edit_of: uuid.UUID | None = None
     messages: list[dict[str, Any]] | None = None
+    destination: Destination | None = None
+    """Where the answer has to be delivered; None where the client reads it itself."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +106,11 @@ async def _store(state: AppState, principal: Principal, order: Order) -> Submitt
             messages=order.messages,
         )
         earlier = await find_duplicate(session, submission)
-        task_id = earlier.id if earlier else (await accept(session, submission)).id
-        snapshots = await read_snapshots(session, [task_id])
-    return Submitted(snapshots[task_id], is_repeat=earlier is not None)
+        task = earlier or await accept(session, submission)
+        if earlier is None and order.destination is not None:
+            await register(session, task, order.destination)
+        snapshots = await read_snapshots(session, [task.id])
+    return Submitted(snapshots[task.id], is_repeat=earlier is not None)
 
 
 async def _resolve_assistant(session: AsyncSession, order: Order) -> Assistant:

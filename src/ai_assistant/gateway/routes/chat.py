@@ -8,12 +8,13 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 
 from ai_assistant.contracts import TaskState
+from ai_assistant.deliveries.register import Destination
 from ai_assistant.errors import InvalidRequestError, TaskNotFoundError
 from ai_assistant.gateway import sse
 from ai_assistant.gateway.authentication import Principal
 from ai_assistant.gateway.cancellation import cancel_task
 from ai_assistant.gateway.dependencies import Caller, State
-from ai_assistant.gateway.schemas import ChatAccepted, ChatRequest, ErrorBody, Queue, TaskStatus, Usage
+from ai_assistant.gateway.schemas import ChatAccepted, ChatRequest, DeliveryRequest, ErrorBody, Queue, TaskStatus, Usage
 from ai_assistant.gateway.state import AppState
 from ai_assistant.gateway.stream_events import EndEvent, Event, QueueEvent, ResetEvent, TokenEvent
 from ai_assistant.gateway.submit import Order, check_idempotency_key, check_message, fingerprint, submit
@@ -54,6 +55,7 @@ async def ask(
         conversation_id=body.conversation_id,
         regenerate_of=body.regenerate_of,
         edit_of=body.edit_of,
+        destination=destination_of(principal, body.delivery),
     )
     task = (await submit(state, principal, order)).task
     response.headers["Location"] = f"/api/status/{task.id}"
@@ -147,6 +149,17 @@ async def find(state: AppState, principal: Principal, task_id: uuid.UUID) -> Tas
     if task is None or not (principal.is_service or task.user == principal.user):
         raise TaskNotFoundError(f"There is no task {task_id}.")
     return task
+
+
+def destination_of(principal: Principal, delivery: DeliveryRequest | None) -> Destination | None:
+    """Raises ForbiddenError."""
+    if delivery is None:
+        return None
+    principal.require_service("Only a service key may order a `delivery`.")
+    target = delivery.target
+    return Destination(
+        channel=delivery.channel, target=target.model_dump(exclude_none=True), target_key=target.key, lane=target.lane
+    )
 
 
 def parse_offset(value: str | None) -> int:
