@@ -1,10 +1,12 @@
 """A small Bot API on loopback: enough of Telegram for a private chat."""
 
+import asyncio
 import contextlib
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import parse_qsl
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -20,6 +22,15 @@ class BotApi:
     def __init__(self) -> None:
         self.updates: list[dict[str, Any]] = []
         self.sent: list[tuple[str, dict[str, Any]]] = []
+        self.sent_at: list[float] = []
+        """When each text arrived."""
+        self.faults: list[tuple[int, dict[str, Any]]] = []
+        """Answers to the next calls of sendMessage, which then do nothing."""
+        self.faulted_at: list[float] = []
+        self.blocked: set[int] = set()
+        """Users who do not want to hear from the bot."""
+        self.silent = False
+        """Messages arrive, and the bot is not told."""
         self._next = 1
         self._lock = threading.Lock()
         self.url = ""
@@ -57,10 +68,27 @@ class BotApi:
         async def call(token: str, method: str, request: Request) -> JSONResponse:
             if token != TOKEN:
                 return JSONResponse({"ok": False, "error_code": 401, "description": "Unauthorized"}, 401)
-            body: dict[str, Any] = dict(await request.form())
-            return JSONResponse({"ok": True, "result": self.result(method, body)})
+            # a bot that sends no files sends forms
+            body: dict[str, Any] = dict(parse_qsl((await request.body()).decode(), keep_blank_values=True))
+            if method == "sendMessage" and (fault := self.fault(int(body["chat_id"]))) is not None:
+                self.faulted_at.append(time.monotonic())
+                return JSONResponse({"ok": False, "error_code": fault[0], **fault[1]}, fault[0])
+            result = self.result(method, body)
+            while method == "sendMessage" and self.silent:
+                await asyncio.sleep(0.05)
+            return JSONResponse({"ok": True, "result": result})
 
         return app
+
+    def fault(self, chat_id: int) -> tuple[int, dict[str, Any]] | None:
+        if chat_id in self.blocked:
+            return 403, {"description": "Forbidden: bot was blocked by the user"}
+        return self.faults.pop(0) if self.faults else None
+
+    def flood(self, seconds: int) -> None:
+        """Answer the next sendMessage with flood control."""
+        description = f"Too Many Requests: retry after {seconds}"
+        self.faults.append((429, {"description": description, "parameters": {"retry_after": seconds}}))
 
     def result(self, method: str, body: dict[str, Any]) -> Any:
         if method == "getMe":
@@ -75,6 +103,7 @@ class BotApi:
             return waiting
         self.sent.append((method, body))
         if method == "sendMessage":
+            self.sent_at.append(time.monotonic())
             chat = {"id": int(body["chat_id"]), "type": "private"}
             return {"message_id": 1000 + len(self.sent), "date": 1, "chat": chat, "from": BOT, "text": body["text"]}
         return True
@@ -92,5 +121,6 @@ def started_bot_api() -> Iterator[BotApi]:
     try:
         yield api
     finally:
+        api.silent = False
         server.should_exit = True
         thread.join(10)

@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 from bot_api import TOKEN, BotApi, started_bot_api
 from platform_processes import Platform, Process
+from servers import psql
 
 
 def start_bot(platform: Platform, api: BotApi, folder: Path, token: str = TOKEN) -> Process:
@@ -40,6 +43,103 @@ def test_private_chat(platform: Platform, tmp_path: Path) -> None:
     assert len(conversations) == 1
     messages = platform.client.get(f"/api/conversations/{conversations[0]['id']}", params={"user_id": "tg:7"}).json()["messages"]
     assert [message["role"] for message in messages] == ["user", "assistant"] * 2
+
+
+def deliveries(platform: Platform) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = platform.client.get("/api/deliveries", params={"channel": "telegram"}).json()["deliveries"]
+    return found
+
+
+def wait_for_states(platform: Platform, *states: str) -> list[dict[str, Any]]:
+    """The deliveries, once they are in these states."""
+    deadline = time.monotonic() + 60
+    while True:
+        found = deliveries(platform)
+        if [item["state"] for item in found] == [*states]:
+            return found
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+
+
+def test_answers_survive_a_killed_bot(platform: Platform, tmp_path: Path) -> None:
+    platform.gateway()
+    with started_bot_api() as api:
+        bot = start_bot(platform, api, tmp_path)
+        try:
+            api.say("What is the capital of France?")
+            wait_for_states(platform, "waiting")
+            bot.kill()
+            platform.worker()
+            wait_for_states(platform, "pending")
+            # nobody has taken it for the bot that was killed while it waited for an answer
+            assert deliveries(platform)[0]["attempt"] == 0
+            bot.start(wait=False)
+            assert "Paris" in api.wait_for(1)[0]
+            wait_for_states(platform, "delivered")
+
+            # killed while Telegram has the message and the bot does not know
+            api.silent = True
+            api.say("And of Italy?")
+            first = api.wait_for(2)[1]
+            bot.kill()
+            api.silent = False
+            psql(platform.database_url, "UPDATE deliveries SET lease_until = now()")
+            bot.start(wait=False)
+            assert api.wait_for(3)[2] == f"(You may have got this already.)\n\n{first}"
+            wait_for_states(platform, "delivered", "delivered")
+            time.sleep(0.5)
+            assert len(api.texts()) == 3
+        finally:
+            bot.stop()
+    assert len(platform.client.get("/api/conversations", params={"user_id": "tg:7"}).json()["conversations"]) == 1
+
+
+def test_what_telegram_refuses(platform: Platform, tmp_path: Path) -> None:
+    platform.gateway()
+    platform.worker()
+    with started_bot_api() as api:
+        bot = start_bot(platform, api, tmp_path)
+        try:
+            api.flood(2)
+            api.say("Hello!", user=7)
+            wait_for_states(platform, "pending")
+            api.say("Hello!", user=8)  # is not held back
+            api.wait_for(2)
+            assert [body["chat_id"] for method, body in api.sent if method == "sendMessage"] == ["8", "7"]
+            assert api.sent_at[1] - api.faulted_at[0] >= 2
+            wait_for_states(platform, "delivered", "delivered")
+
+            api.blocked.add(7)
+            api.say("Hello again!", user=7)
+            last = wait_for_states(platform, "delivered", "delivered", "dead")[2]
+            assert "blocked by the user" in last["last_error"]
+            api.blocked.clear()
+            api.say("I am back!", user=7)
+            api.wait_for(3)
+            wait_for_states(platform, "delivered", "delivered", "dead", "delivered")
+
+            api.faults.append((502, {"description": "Bad Gateway"}))
+            api.say("Still there?", user=7)
+            assert not api.wait_for(4)[3].startswith("(")
+        finally:
+            assert bot.stop() == 0
+
+
+def test_stop_after_a_restart(platform: Platform, tmp_path: Path) -> None:
+    platform.gateway()
+    with started_bot_api() as api:
+        bot = start_bot(platform, api, tmp_path)
+        try:
+            api.say("Tell me a long story.")
+            api.say("And another one.")
+            wait_for_states(platform, "waiting", "waiting")
+            bot.kill()
+            bot.start(wait=False)
+            api.say("/stop")
+            assert api.wait_for(1) == ["Stopped."]
+            wait_for_states(platform, "skipped", "skipped")
+        finally:
+            bot.stop()
 
 
 def test_wrong_token(platform: Platform, tmp_path: Path) -> None:

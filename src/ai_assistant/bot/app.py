@@ -10,13 +10,16 @@ from aiogram.exceptions import TelegramNetworkError, TelegramUnauthorizedError
 from aiogram.types import User
 
 from ai_assistant.bot.chat import Chats, router
+from ai_assistant.bot.deliverer import Deliverer
 from ai_assistant.bot.gateway_client import GatewayClient
 from ai_assistant.errors import ConfigurationError
 from ai_assistant.settings import BotSettings
 
 logger = logging.getLogger(__name__)
 
-LAST_ANSWERS_SECONDS = 2.0
+LAST_PARTS_SECONDS = 3.0
+"""For messages that are on their way when the bot stops."""
+
 RETRIES = (1, 2, 5, 10, 30)
 
 
@@ -32,16 +35,18 @@ async def poll(settings: BotSettings) -> None:
     session = AiohttpSession(api=TelegramAPIServer.from_base(settings.telegram_api_url), proxy=proxy)
     bot = Bot(settings.telegram_token.get_secret_value(), session=session)
     gateway = GatewayClient(settings.gateway_url, settings.gateway_key.get_secret_value() if settings.gateway_key else None)
-    chats = Chats(gateway)
+    chats, deliverer = Chats(gateway), Deliverer(bot, gateway)
     dispatcher = Dispatcher(chats=chats)
     dispatcher.include_router(router)
     try:
         me = await who_am_i(bot)
         logger.info("Polling as @%s", me.username)
+        deliverer.start()
         # an update is confirmed to Telegram only after its handler has handed it over
         await dispatcher.start_polling(bot, handle_as_tasks=False, close_bot_session=False)
-        await chats.finish(LAST_ANSWERS_SECONDS)
     finally:
+        await deliverer.stop(LAST_PARTS_SECONDS)
+        await chats.stop()
         await gateway.close()
         await bot.session.close()
 

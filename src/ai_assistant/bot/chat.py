@@ -1,4 +1,4 @@
-"""Chatting in Telegram: handlers hand messages over to the gateway; answers are awaited and sent beside them.
+"""Chatting in Telegram: handlers hand messages over to the gateway, whose ledger makes sure of the answers (see deliverer).
 
 A private chat is one conversation until /new. Its id is kept in the user's settings at the gateway, so a restart of the bot
 forgets nothing.
@@ -7,6 +7,7 @@ forgets nothing.
 import asyncio
 import contextlib
 import logging
+from typing import Any
 
 from aiogram import Bot, F, Router
 from aiogram.enums import ChatAction
@@ -14,8 +15,8 @@ from aiogram.exceptions import TelegramAPIError
 from aiogram.filters import Command, CommandStart
 from aiogram.types import Message, Update
 
-from ai_assistant.bot.gateway_client import GatewayClient
-from ai_assistant.bot.texts import say, split_text
+from ai_assistant.bot.gateway_client import GatewayClient, GatewayRefusalError
+from ai_assistant.bot.texts import say
 from ai_assistant.errors import AssistantError, InvalidRequestError
 
 logger = logging.getLogger(__name__)
@@ -25,39 +26,26 @@ TYPING_SECONDS = 4.0
 
 
 class Chats:
-    """Who is being answered right now."""
+    """What goes on in the chats while answers are written."""
 
     def __init__(self, gateway: GatewayClient) -> None:
         self.gateway = gateway
-        self.running: dict[int, str] = {}
-        """Task id per chat."""
-        self._answers: set[asyncio.Task[None]] = set()
+        self._typing: set[asyncio.Task[None]] = set()
 
-    def answer_later(self, bot: Bot, message: Message, task_id: str) -> None:
-        self.running[message.chat.id] = task_id
-        answer = asyncio.create_task(self._answer(bot, message, task_id))
-        self._answers.add(answer)
-        answer.add_done_callback(self._answers.discard)
+    def show_typing(self, bot: Bot, chat_id: int, task_id: str) -> None:
+        """Until the task is over. Best effort: the answer itself does not depend on it."""
+        typing = asyncio.create_task(self._type_until_final(bot, chat_id, task_id))
+        self._typing.add(typing)
+        typing.add_done_callback(self._typing.discard)
 
-    async def _answer(self, bot: Bot, message: Message, task_id: str) -> None:
-        typing = asyncio.create_task(self._type(bot, message.chat.id))
+    async def _type_until_final(self, bot: Bot, chat_id: int, task_id: str) -> None:
+        typing = asyncio.create_task(self._type(bot, chat_id))
         try:
-            status = await self.gateway.wait(task_id)
-            text = status["text"].strip()
-            if status["status"] == "failed" and not text:
-                text = say("failed", language_of(message), message=status["error"]["message"])
-        except AssistantError:
-            text = say("unavailable", language_of(message))
+            await self.gateway.wait(task_id)
+        except AssistantError as error:
+            logger.info("Nothing is known of an answer that is being written (%s)", error.message, extra={"task_id": task_id})
         finally:
             typing.cancel()
-            if self.running.get(message.chat.id) == task_id:
-                del self.running[message.chat.id]
-        for part in split_text(text) or [say("empty", language_of(message))]:
-            try:
-                await bot.send_message(message.chat.id, part)
-            except TelegramAPIError:
-                logger.exception("The answer could not be sent", extra={"task_id": task_id})
-                return
 
     async def _type(self, bot: Bot, chat_id: int) -> None:
         while True:
@@ -65,14 +53,22 @@ class Chats:
                 await bot.send_chat_action(chat_id, ChatAction.TYPING)
             await asyncio.sleep(TYPING_SECONDS)
 
-    async def finish(self, seconds: float) -> None:
-        """Give the answers under way a moment when the bot stops."""
-        if self._answers:
-            await asyncio.wait(self._answers, timeout=seconds)
+    async def stop(self) -> None:
+        for typing in self._typing:
+            typing.cancel()
+        await asyncio.gather(*self._typing, return_exceptions=True)
 
 
 def language_of(message: Message) -> str | None:
     return message.from_user.language_code if message.from_user else None
+
+
+def target_of(message: Message) -> dict[str, Any]:
+    """Where the answer goes."""
+    target = {"chat_id": message.chat.id, "language": language_of(message)}
+    if message.is_topic_message:
+        target["thread_id"] = message.message_thread_id
+    return target
 
 
 def user_of(message: Message) -> str:
@@ -96,35 +92,39 @@ async def new(message: Message, chats: Chats) -> None:
 
 @router.message(Command("stop"))
 async def stop(message: Message, chats: Chats) -> None:
-    task_id = chats.running.get(message.chat.id)
-    if task_id is not None:
+    task_ids = await chats.gateway.unfinished(message.chat.id)
+    for task_id in reversed(task_ids):  # the last one first: none of them begins because another one has ended
         await chats.gateway.cancel(task_id)
-    await message.answer(say("stopped" if task_id else "nothing_to_stop", language_of(message)))
+    await message.answer(say("stopped" if task_ids else "nothing_to_stop", language_of(message)))
 
 
 @router.message(F.chat.type == "private", F.text)
 async def chat(message: Message, bot: Bot, event_update: Update, chats: Chats) -> None:
     """Hand the message over; the update counts as done when the gateway has accepted it."""
-    user, key = user_of(message), f"conversation:{message.chat.id}"
+    user, setting, text = user_of(message), f"conversation:{message.chat.id}", message.text or ""
+    once = f"tg:{bot.id}:{event_update.update_id}"
+    target = target_of(message)
     try:
-        conversation_id = (await chats.gateway.settings(user)).get(key)
-        idempotency_key = f"tg:{bot.id}:{event_update.update_id}"
+        conversation_id = (await chats.gateway.settings(user)).get(setting)
         try:
-            accepted = await chats.gateway.ask(user, message.text or "", conversation_id, key=idempotency_key)
-        except InvalidRequestError:
-            if conversation_id is None:
+            accepted = await chats.gateway.ask(user, text, conversation_id, target=target, key=once)
+        except GatewayRefusalError as error:
+            if error.reason == "idempotency_mismatch":
+                # Handed over before a restart, and the conversation's id was noted after that: the answer is owed already.
+                return
+            if conversation_id is None or error.reason != "conversation_not_found":
                 raise
-            # the conversation was deleted elsewhere
-            accepted = await chats.gateway.ask(user, message.text or "", None, key=f"{idempotency_key}:new")
+            # deleted elsewhere
+            accepted = await chats.gateway.ask(user, text, None, target=target, key=once)
         if accepted["conversation_id"] != conversation_id:
-            await chats.gateway.remember(user, {key: accepted["conversation_id"]})
+            await chats.gateway.remember(user, {setting: accepted["conversation_id"]})
     except InvalidRequestError as error:
         await message.answer(say("failed", language_of(message), message=error.message))
         return
     except AssistantError:
         await message.answer(say("unavailable", language_of(message)))
         return
-    chats.answer_later(bot, message, accepted["task_id"])
+    chats.show_typing(bot, message.chat.id, accepted["task_id"])
 
 
 @router.message(F.chat.type == "private")

@@ -9,6 +9,7 @@ TEXTS = {
         "only_text": "I can read text only.",
         "empty": "I have no answer to that. Try to put it differently.",
         "failed": "That did not work: {message}",
+        "resent": "(You may have got this already.)\n\n",
         "unavailable": "The assistant cannot be reached right now. Please try again in a minute.",
     },
     "ru": {
@@ -19,6 +20,7 @@ TEXTS = {
         "only_text": "Я понимаю только текст.",
         "empty": "Мне нечего на это ответить. Попробуйте сказать иначе.",
         "failed": "Не получилось: {message}",
+        "resent": "(Возможно, это уже приходило.)\n\n",
         "unavailable": "Сейчас ассистент недоступен. Попробуйте через минуту.",
     },
 }
