@@ -261,6 +261,18 @@ async def test_deadlines(store: Store) -> None:
     assert (row.state, (row.error or {})["code"]) == ("expired", "deadline_exceeded")
 
 
+async def test_a_sweep_is_in_nobodys_way(store: Store) -> None:
+    running, queued = await store.ask("one"), await store.ask("two")
+    held = await store.must_claim()
+    assert held.id == running.id
+    async with store.database.session() as session:
+        assert await sweep(session, "assistant") is not None
+        # not committed yet: Redis is being asked meanwhile, and may take its time
+        async with asyncio.timeout(3):
+            assert await store.beat(held) == {running.id: False}
+            assert (await store.must_claim()).id == queued.id
+
+
 async def test_a_restarted_worker_lets_go_of_what_it_held(store: Store) -> None:
     task, other = await store.ask(), await store.ask()
     assert (await store.must_claim("w1", lease=600)).id == task.id

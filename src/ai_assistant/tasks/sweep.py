@@ -41,7 +41,12 @@ END = text(
         END AS state, CASE
             WHEN cancel_requested THEN 'cancelled' WHEN deadline < clock_timestamp() THEN 'deadline' ELSE 'error'
         END AS reason
-        FROM tasks WHERE assistant = :assistant AND state IN ('queued', 'running') FOR UPDATE SKIP LOCKED
+        FROM tasks WHERE assistant = :assistant AND state IN ('queued', 'running')
+            -- only these are locked: a claim passes over a row that is locked, and its wake token would be wasted
+            AND ((cancel_requested AND (state = 'queued' OR lease_until < clock_timestamp()))
+                OR (deadline < clock_timestamp() AND (state = 'queued' OR ({LOST})))
+                OR (({LOST}) AND takeovers >= {MAX_TAKEOVERS}))
+        FOR UPDATE SKIP LOCKED
     ) AS ending
     WHERE tasks.id = ending.id AND ending.state IS NOT NULL
     RETURNING tasks.id
