@@ -261,6 +261,16 @@ async def test_deadlines(store: Store) -> None:
     assert (row.state, (row.error or {})["code"]) == ("expired", "deadline_exceeded")
 
 
+async def test_an_end_whose_commit_was_not_confirmed_is_written_again(store: Store) -> None:
+    first = await store.ask("one")
+    second = await store.ask("two", first.conversation_id)
+    claimed = await store.must_claim()
+    done = await store.finish(claimed)
+    assert done == Finished(TaskState.SUCCEEDED, second.id)
+    assert await store.finish(claimed) == done, "the worker that retries has to wake the next task and tell the readers"
+    assert await store.finish(claimed, "something else") is None
+
+
 async def test_a_sweep_is_in_nobodys_way(store: Store) -> None:
     running, queued = await store.ask("one"), await store.ask("two")
     held = await store.must_claim()

@@ -25,6 +25,15 @@ FINISH = text(
     """
 )
 
+WRITTEN = text(
+    """
+    SELECT conversation_id, state FROM tasks
+    WHERE id = :id AND attempt = :attempt AND finished_at IS NOT NULL AND finish_reason IS NOT DISTINCT FROM :finish_reason
+      AND completion_tokens = :completion_tokens AND checkpoint_text = :answer
+    """
+)
+"""The outcome itself: an earlier try was committed, and PostgreSQL was gone before it could say so."""
+
 ANSWER = text("UPDATE messages SET text = :answer, completion_ids = :ids, tokenizer = :tokenizer WHERE id = :message_id")
 
 NEXT = text(
@@ -58,7 +67,7 @@ class Finished:
 
 
 async def finish(session: AsyncSession, outcome: Outcome) -> Finished | None:
-    """Write the end of a task. None: another attempt owns it now, or it is gone; nothing was written."""
+    """Write the end of a task; again does no harm. None: another attempt owns it now, or it is gone; nothing was written."""
     values = {"answer": outcome.text, "ids": outcome.ids, "tokenizer": outcome.tokenizer}
     row = (
         await session.execute(
@@ -77,10 +86,27 @@ async def finish(session: AsyncSession, outcome: Outcome) -> Finished | None:
         )
     ).one_or_none()
     if row is None:
-        return None
+        return await find_written(session, outcome)
     if row.answer_message_id is not None:
         await session.execute(ANSWER, {**values, "message_id": row.answer_message_id})
     return Finished(TaskState(row.state), await next_in_conversation(session, row.conversation_id))
+
+
+async def find_written(session: AsyncSession, outcome: Outcome) -> Finished | None:
+    """What an earlier try to write this outcome did; None if there was none."""
+    row = (
+        await session.execute(
+            WRITTEN,
+            {
+                "id": outcome.id,
+                "attempt": outcome.attempt,
+                "finish_reason": outcome.finish_reason,
+                "completion_tokens": len(outcome.ids),
+                "answer": outcome.text,
+            },
+        )
+    ).one_or_none()
+    return None if row is None else Finished(TaskState(row.state), await next_in_conversation(session, row.conversation_id))
 
 
 async def next_in_conversation(session: AsyncSession, conversation_id: uuid.UUID | None) -> uuid.UUID | None:
