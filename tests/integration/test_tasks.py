@@ -246,9 +246,14 @@ async def test_a_deleted_conversation_counts_as_cancelled(store: Store) -> None:
         conversation = await session.get(Conversation, task.conversation_id)
         assert conversation is not None
         await conversations.remove(session, conversation)
+    assert await store.beat(claimed, [1, 2]) == {task.id: False}
+    assert (await store.row(task.id)).checkpoint_text == "", "a worker that has not heard of it yet brings no text back"
     done = await store.finish(claimed)
     assert done is not None
     assert done.state is TaskState.CANCELLED
+    assert await store.finish(claimed) == done
+    row = await store.row(task.id)
+    assert (row.checkpoint_text, row.checkpoint_ids, row.completion_tokens) == ("", None, 2)
 
 
 async def test_deadlines(store: Store) -> None:

@@ -10,27 +10,32 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ai_assistant.contracts import FinishReason, TaskState
 
+DELETED = "(tasks.user_message_id IS NOT NULL AND tasks.conversation_id IS NULL)"
+"""The task's conversation was deleted: the row stays as accounting, without text."""
+
 FINISH = text(
-    """
+    f"""
     UPDATE tasks SET
         -- a conversation that was deleted meanwhile counts as cancelled
-        state = CASE WHEN user_message_id IS NOT NULL AND conversation_id IS NULL THEN 'cancelled' ELSE :state END,
-        finish_reason = :finish_reason, error = CAST(:error AS jsonb), checkpoint_ids = :ids, checkpoint_text = :answer,
+        state = CASE WHEN {DELETED} THEN 'cancelled' ELSE :state END,
+        finish_reason = :finish_reason, error = CAST(:error AS jsonb),
+        checkpoint_ids = CASE WHEN NOT {DELETED} THEN CAST(:ids AS int[]) END,
+        checkpoint_text = CASE WHEN {DELETED} THEN '' ELSE :answer END,
         tokenizer = :tokenizer, prompt_tokens = :prompt_tokens, completion_tokens = :completion_tokens,
-        logprobs = CAST(:logprobs AS jsonb), lease_until = NULL, lost_at = NULL,
+        logprobs = CASE WHEN NOT {DELETED} THEN CAST(:logprobs AS jsonb) END, lease_until = NULL, lost_at = NULL,
         first_token_at = coalesce(first_token_at, CASE WHEN cardinality(CAST(:ids AS int[])) > 0 THEN clock_timestamp() END),
         finished_at = clock_timestamp()
     WHERE id = :id AND attempt = :attempt AND state = 'running'
     RETURNING conversation_id, answer_message_id, state
-    """
+    """  # noqa: S608 - the inserted part is this module's constant
 )
 
 WRITTEN = text(
-    """
+    f"""
     SELECT conversation_id, state FROM tasks
     WHERE id = :id AND attempt = :attempt AND finished_at IS NOT NULL AND finish_reason IS NOT DISTINCT FROM :finish_reason
-      AND completion_tokens = :completion_tokens AND checkpoint_text = :answer
-    """
+      AND completion_tokens = :completion_tokens AND (checkpoint_text = :answer OR {DELETED})
+    """  # noqa: S608
 )
 """The outcome itself: an earlier try was committed, and PostgreSQL was gone before it could say so."""
 

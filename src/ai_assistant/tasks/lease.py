@@ -10,21 +10,23 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ai_assistant.contracts import TaskState
 from ai_assistant.tasks.cancel import keep_partial
+from ai_assistant.tasks.finish import DELETED
 
 HEARTBEAT = text(
-    """
+    f"""
     WITH mine AS (
         SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb))
             AS mine(id uuid, attempt int, ids int[], answer text, tokenizer text, prompt_tokens int)
     )
     UPDATE tasks SET
         lease_until = clock_timestamp() + make_interval(secs => :lease), lost_at = NULL,
-        checkpoint_ids = mine.ids, checkpoint_text = mine.answer, tokenizer = mine.tokenizer,
+        checkpoint_ids = CASE WHEN NOT {DELETED} THEN mine.ids END,
+        checkpoint_text = CASE WHEN {DELETED} THEN '' ELSE mine.answer END, tokenizer = mine.tokenizer,
         prompt_tokens = mine.prompt_tokens,
         first_token_at = coalesce(first_token_at, CASE WHEN cardinality(mine.ids) > 0 THEN clock_timestamp() END)
     FROM mine WHERE tasks.id = mine.id AND tasks.attempt = mine.attempt AND tasks.state = 'running'
     RETURNING tasks.id, tasks.cancel_requested
-    """
+    """  # noqa: S608 - the inserted part is a constant
 )
 
 HAND_BACK = text(
