@@ -32,10 +32,15 @@ class EngineThread(threading.Thread):
         return self._engine.max_context
 
     def add(self, sequence: Sequence) -> "concurrent.futures.Future[None]":
-        """The future fails with what the engine says of a sequence that it refuses."""
+        """The future fails with what the engine says of a sequence that it refuses; cancelled in time, nothing is added.
+
+        It stays open for ever if the engine crashes first.
+        """
         future: concurrent.futures.Future[None] = concurrent.futures.Future()
 
         def command() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
             try:
                 self._engine.add(sequence)
             except Exception as error:

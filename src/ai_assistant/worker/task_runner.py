@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -32,6 +34,20 @@ logger = logging.getLogger(__name__)
 SAMPLING_FIELDS = ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty")
 RETRY = 0.5
 HAND_BACK_SECONDS = 3.0
+
+T = TypeVar("T")
+
+
+async def unless_ended(generation: Generation, work: Awaitable[T]) -> T | None:
+    """What `work` gives; None as soon as the answer is over without it, for PostgreSQL or a broken engine may keep it for ever."""
+    working = asyncio.ensure_future(work)
+    ending = asyncio.ensure_future(generation.ended.wait())
+    try:
+        await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        working.cancel()
+        ending.cancel()
 
 
 class TaskRunner:
@@ -105,7 +121,8 @@ class TaskRunner:
         try:
             self._count_claim(task)
             if not generation.ended.is_set():
-                generation.prompt_ids = await prompt_ids(task, self._database, self._tokenizer, self.engine.max_context)
+                prompt = prompt_ids(task, self._database, self._tokenizer, self.engine.max_context)
+                generation.prompt_ids = await unless_ended(generation, prompt)
             if not generation.ended.is_set():
                 await self._compute(generation)
         except AssistantError as error:
@@ -169,7 +186,7 @@ class TaskRunner:
                 completion_ids=generation.ids,
                 deadline=time.monotonic() + task.seconds_left,
             )
-            await asyncio.wrap_future(self.engine.add(sequence))
+            await unless_ended(generation, asyncio.wrap_future(self.engine.add(sequence)))
         except ValueError as error:
             raise InvalidRequestError(str(error)) from error
         if generation.is_cancelled:
