@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from servers import Server
+from sqlalchemy import text
 from tokenizers import pre_tokenizers
 
 from ai_assistant import assistants, users
@@ -24,6 +25,7 @@ from ai_assistant.engine.tokenizer import Tokenizer
 from ai_assistant.metrics import WorkerMetrics
 from ai_assistant.settings import WorkerSettings
 from ai_assistant.tasks.accept import Submission, accept
+from ai_assistant.tasks.sweep import sweep
 from ai_assistant.worker import task_runner
 from ai_assistant.worker.task_runner import TaskRunner
 from gateway_app import migrated_database
@@ -151,3 +153,20 @@ async def test_a_prompt_that_cannot_be_read_keeps_no_task(worker: Worker, monkey
         await worker.drain()
     assert (await worker.row(task)).state == "queued"
     assert worker.engine.added == []
+
+
+async def test_a_task_that_breaks_every_engine_is_tried_three_times(worker: Worker) -> None:
+    task = await worker.ask()
+    worker.runner.has_crashed = True
+    for attempt in (1, 2, 3):
+        async with worker.working(lambda attempt=attempt: len(worker.engine.added) == attempt):  # type: ignore[misc]
+            await worker.drain()
+        worker.runner.is_draining = worker.runner.is_drained = False
+        async with worker.database.session() as session:
+            await session.execute(text("UPDATE tasks SET lost_at = lost_at - interval '1 minute'"))
+    async with worker.database.session() as session:
+        swept = await sweep(session, "assistant")
+    assert swept is not None
+    assert swept.ended == [task.id]
+    row = await worker.row(task)
+    assert (row.state, (row.error or {})["code"]) == ("failed", "worker_lost")

@@ -42,6 +42,13 @@ HAND_BACK = text(
     """
 )
 
+GIVE_UP = text(
+    """
+    UPDATE tasks SET lease_until = clock_timestamp(), lost_at = clock_timestamp()
+    WHERE id = :id AND attempt = :attempt AND state = 'running'
+    """
+)
+
 LET_GO = text(
     """
     UPDATE tasks SET lease_until = clock_timestamp(), lost_at = clock_timestamp()
@@ -89,6 +96,12 @@ async def hand_back(session: AsyncSession, checkpoint: Checkpoint, *, lease_seco
     if row is not None and row.state == TaskState.CANCELLED:
         await keep_partial(session, checkpoint.id)
     return row is not None
+
+
+async def give_up(session: AsyncSession, checkpoint: Checkpoint, *, lease_seconds: float) -> None:
+    """Leave a running task with its checkpoint as lost: this attempt counts, for the task may be what broke the worker."""
+    await heartbeat(session, [checkpoint], lease_seconds=lease_seconds)
+    await session.execute(GIVE_UP, {"id": checkpoint.id, "attempt": checkpoint.attempt})
 
 
 async def let_go(session: AsyncSession, worker: str) -> int:

@@ -152,8 +152,8 @@ class Service:
         self._loop.call_soon_threadsafe(self._runner.on_step, output)
 
     def _on_engine_crash(self, error: BaseException) -> None:
-        """Without an engine this process is of no use: hand everything back and let it be restarted."""
-        self._has_crashed = True
+        """Without an engine this process is of no use: give everything up and let it be restarted."""
+        self._has_crashed = self._runner.has_crashed = True
         self._runner.is_draining = True
         asyncio.run_coroutine_threadsafe(self._drain(0), self._loop)
         self._on_crash()

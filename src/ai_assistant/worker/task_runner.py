@@ -23,7 +23,7 @@ from ai_assistant.settings import WorkerSettings
 from ai_assistant.streams import StreamText, StreamWriter
 from ai_assistant.tasks.claim import ClaimedTask, claim
 from ai_assistant.tasks.finish import Finished, finish
-from ai_assistant.tasks.lease import hand_back
+from ai_assistant.tasks.lease import give_up, hand_back
 from ai_assistant.worker.engine_thread import EngineThread
 from ai_assistant.worker.generation import Generation
 from ai_assistant.worker.prompts import prompt_ids
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 async def unless_ended(generation: Generation, work: Awaitable[T]) -> T | None:
-    """What `work` gives; None as soon as the answer is over without it, for PostgreSQL or a broken engine may keep it for ever."""
+    """What `work` gives; None as soon as the answer is over: PostgreSQL or a broken engine may keep `work` for ever."""
     working = asyncio.ensure_future(work)
     ending = asyncio.ensure_future(generation.ended.wait())
     try:
@@ -75,6 +75,8 @@ class TaskRunner:
         """No more tasks are claimed."""
         self.is_drained = False
         """Whatever still runs goes back to the queue."""
+        self.has_crashed = False
+        """The engine broke, perhaps by one of these tasks: that is no hand-over, this attempt counts."""
         self.engine: EngineThread  # set by the service, whose callbacks need this object first
 
     def running(self) -> list[Generation]:
@@ -280,6 +282,9 @@ class TaskRunner:
         while time.monotonic() < until:
             try:
                 async with self._database.session() as session:
+                    if self.has_crashed:
+                        await give_up(session, generation.checkpoint(), lease_seconds=self._settings.lease_seconds)
+                        return
                     held = await hand_back(session, generation.checkpoint(), lease_seconds=self._settings.lease_seconds)
                 break
             except DatabaseUnavailableError:
