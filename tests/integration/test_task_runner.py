@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -170,3 +171,16 @@ async def test_a_task_that_breaks_every_engine_is_tried_three_times(worker: Work
     assert swept.ended == [task.id]
     row = await worker.row(task)
     assert (row.state, (row.error or {})["code"]) == ("failed", "worker_lost")
+
+
+async def test_waiting_for_the_prompt_does_not_move_the_deadline(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def slow_ids(*_: object) -> list[int]:
+        await asyncio.sleep(1)
+        return [1, 2, 3]
+
+    monkeypatch.setattr(task_runner, "prompt_ids", slow_ids)
+    await worker.ask(seconds=60)
+    asked_at = time.monotonic()
+    async with worker.working(lambda: bool(worker.engine.added)):
+        await worker.drain()
+    assert worker.engine.added[0].deadline == pytest.approx(asked_at + 60, abs=0.5)

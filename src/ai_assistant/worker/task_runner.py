@@ -186,7 +186,7 @@ class TaskRunner:
                 generation.prompt_ids,
                 sampling,
                 completion_ids=generation.ids,
-                deadline=time.monotonic() + task.seconds_left,
+                deadline=generation.claimed_at + task.seconds_left,
             )
             await unless_ended(generation, asyncio.wrap_future(self.engine.add(sequence)))
         except ValueError as error:
