@@ -54,7 +54,7 @@ class Store:
         async with self.database.session() as session:
             return await heartbeat(session, [checkpoint(task, ids or [])], lease_seconds=10)
 
-    async def finish(self, task: ClaimedTask, answer: str = "answer") -> Finished | None:
+    async def finish(self, task: ClaimedTask, answer: str = "answer", prompt_tokens: int | None = 3) -> Finished | None:
         outcome = Outcome(
             id=task.id,
             attempt=task.attempt,
@@ -63,7 +63,7 @@ class Store:
             text=answer,
             ids=[1, 2],
             tokenizer="t",
-            prompt_tokens=3,
+            prompt_tokens=prompt_tokens,
         )
         async with self.database.session() as session:
             return await finish(session, outcome)
@@ -274,6 +274,17 @@ async def test_an_end_whose_commit_was_not_confirmed_is_written_again(store: Sto
     assert done == Finished(TaskState.SUCCEEDED, second.id)
     assert await store.finish(claimed) == done, "the worker that retries has to wake the next task and tell the readers"
     assert await store.finish(claimed, "something else") is None
+
+
+async def test_a_successor_that_needs_no_prompt_keeps_its_token_count(store: Store) -> None:
+    task = await store.ask()
+    await store.beat(await store.must_claim(), [1])
+    await store.expire(task.id)
+    await store.sweep()
+    await store.pass_grace(task.id)
+    # the checkpoint was complete already
+    await store.finish(await store.must_claim("w2"), prompt_tokens=None)
+    assert (await store.row(task.id)).prompt_tokens == 3
 
 
 async def test_a_sweep_is_in_nobodys_way(store: Store) -> None:

@@ -21,7 +21,7 @@ FINISH = text(
         finish_reason = :finish_reason, error = CAST(:error AS jsonb),
         checkpoint_ids = CASE WHEN NOT {DELETED} THEN CAST(:ids AS int[]) END,
         checkpoint_text = CASE WHEN {DELETED} THEN '' ELSE :answer END,
-        tokenizer = :tokenizer, prompt_tokens = :prompt_tokens, completion_tokens = :completion_tokens,
+        tokenizer = :tokenizer, prompt_tokens = coalesce(:prompt_tokens, prompt_tokens), completion_tokens = :completion_tokens,
         logprobs = CASE WHEN NOT {DELETED} THEN CAST(:logprobs AS jsonb) END, lease_until = NULL, lost_at = NULL,
         first_token_at = coalesce(first_token_at, CASE WHEN cardinality(CAST(:ids AS int[])) > 0 THEN clock_timestamp() END),
         finished_at = clock_timestamp()

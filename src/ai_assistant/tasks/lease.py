@@ -22,7 +22,7 @@ HEARTBEAT = text(
         lease_until = clock_timestamp() + make_interval(secs => :lease), lost_at = NULL,
         checkpoint_ids = CASE WHEN NOT {DELETED} THEN mine.ids END,
         checkpoint_text = CASE WHEN {DELETED} THEN '' ELSE mine.answer END, tokenizer = mine.tokenizer,
-        prompt_tokens = mine.prompt_tokens,
+        prompt_tokens = coalesce(mine.prompt_tokens, tasks.prompt_tokens),
         first_token_at = coalesce(first_token_at, CASE WHEN cardinality(mine.ids) > 0 THEN clock_timestamp() END)
     FROM mine WHERE tasks.id = mine.id AND tasks.attempt = mine.attempt AND tasks.state = 'running'
     RETURNING tasks.id, tasks.cancel_requested
