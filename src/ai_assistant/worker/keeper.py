@@ -88,6 +88,9 @@ class Keeper:
             except (RedisError, OSError, TimeoutError):
                 # the flag comes with the heartbeat too
                 await asyncio.sleep(1.0)
+            except Exception:
+                logger.exception("Listening for cancel requests failed; trying again")
+                await asyncio.sleep(1.0)
 
     def _obey(self, data: str) -> None:
         try:

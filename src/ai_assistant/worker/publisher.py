@@ -68,8 +68,9 @@ class Publisher:
                 return
             try:
                 results = await self._writer.append([(generation.task.id, entry) for generation, entry in batch])
-            except (RedisError, OSError, TimeoutError) as error:
-                # it may or may not have been written; only a publication from 0 is right in both cases
+            except Exception as error:
+                # whatever it is: this loop, and the ends of answers, must go on without Redis. The entries may or may not have
+                # been written; only a publication from 0 is right in both cases
                 self._fail(error)
                 for generation, _ in batch:
                     generation.publish_again()
@@ -102,10 +103,13 @@ class Publisher:
 
     async def end(self, generation: Generation) -> None:
         """Tell readers that the database has the final state."""
-        self._last.pop(generation.seq_id, None)
         entry = Entry(generation.task.attempt, StreamEntry.END, len(generation.text))
-        with contextlib.suppress(RedisError, OSError, TimeoutError):
+        with contextlib.suppress(Exception):
             await self._writer.append([(generation.task.id, entry)])
+
+    def forget(self, generation: Generation) -> None:
+        """It does not run any more, however it ended."""
+        self._last.pop(generation.seq_id, None)
 
     def _fail(self, error: Exception) -> None:
         if not self._is_failing:

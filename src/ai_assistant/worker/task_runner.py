@@ -98,6 +98,7 @@ class TaskRunner:
             await self._run(generation)
         finally:
             self._running.pop(generation.seq_id, None)
+            self.publisher.forget(generation)
             self.engine.cancel(generation.seq_id)
             request_id.reset(token)
 
