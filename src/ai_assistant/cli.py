@@ -4,6 +4,8 @@ Imports are made for the command that is called, so that each process loads, and
 """
 
 import asyncio
+import os
+import signal
 import sys
 from importlib import import_module
 from typing import Annotated
@@ -129,8 +131,16 @@ def mount(wanted: str | None) -> typer.Typer:
     return app
 
 
+def end_on_sigterm() -> None:
+    """In a container this is process 1, for which the kernel ignores SIGTERM until somebody handles it: not even a worker that
+    still loads its model would stop. The long-running commands put their own handlers in this one's place."""
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+
 def main() -> None:
     """Entry point: an expected error is one sentence, not a traceback."""
+    end_on_sigterm()
     wanted = sys.argv[1] if len(sys.argv) > 1 else None
     known = {*MOUNTED, *(command.name or command.callback.__name__ for command in app.registered_commands if command.callback)}
     try:
