@@ -7,10 +7,10 @@ import hashlib
 import hmac
 import ipaddress
 from collections.abc import Collection
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ai_assistant.errors import AssistantError, ForbiddenError, UnauthorizedError
@@ -94,12 +94,9 @@ class ServiceTokenMiddleware:
 
 def session_cookie(headers: Headers) -> str | None:
     for header in headers.getlist("cookie"):
-        try:
-            cookies = SimpleCookie(header)
-        except CookieError:
-            continue
-        if SESSION_COOKIE in cookies:
-            return cookies[SESSION_COOKIE].value
+        # as browsers write them: other programs on this host may have set cookies that Python's own parser gives up at
+        if (session := cookie_parser(header).get(SESSION_COOKIE)) is not None:
+            return session
     return None
 
 

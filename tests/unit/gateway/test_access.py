@@ -115,6 +115,13 @@ def test_a_session_is_used_by_our_own_page_only(headers: dict[str, str], admitte
             access.admit("DELETE", "/api/conversations/1", given)
 
 
+@pytest.mark.parametrize("other", ["1", '{"a":1}', "a b", '[]="', "ü", '"'])
+def test_a_session_beside_cookies_of_other_programs(other: str) -> None:
+    cookie = f"other={other}; x[y]=1; {SESSION_COOKIE}={KEYRING.make_session('wonderland')}; {other}"
+    headers = Headers({"host": "localhost:8000", "cookie": cookie})
+    assert AccessMiddleware(nothing, KEYRING, ()).admit("GET", "/api/conversations", headers) is not None
+
+
 def test_a_key_may_come_from_any_page() -> None:
     headers = Headers({"host": "chat.example", "origin": "https://other.example", "authorization": "Bearer wonderland"})
     assert AccessMiddleware(nothing, KEYRING, ()).admit("POST", "/api/chat", headers) is not None
