@@ -1,5 +1,6 @@
 """What /api/chat refuses, whom it shows what, and that nothing is left behind."""
 
+import base64
 import json
 import uuid
 from collections.abc import AsyncIterator
@@ -50,10 +51,26 @@ async def test_only_the_owner_sees_a_task(guarded: Served) -> None:
     ):
         response = await guarded.client.request(method, path, headers=bearer("bob"))
         assert (response.status_code, response.json()["error"]["code"]) == (404, "task_not_found")
+    unknown = str(uuid.uuid4())
+    for turn, body in (("answer", {"regenerate_of": ...}), ("user", {"message": "hi", "edit_of": ...})):
+        refusals = []
+        for identifier in (task[f"{turn}_message_id"], unknown):
+            order = {name: identifier if value is ... else value for name, value in body.items()}
+            response = await guarded.client.post("/api/chat", json=order, headers=bearer("bob"))
+            refusals.append((response.status_code, response.text.replace(identifier, "ID")))
+        assert refusals[0] == refusals[1], "whether the message exists must not show"
+        assert refusals[0][0] == 404
     acted = await guarded.ask(headers=bearer("bot"), user_id="key:alice")
     assert (await guarded.client.get(f"/api/status/{acted['task_id']}", headers=bearer("alice"))).status_code == 200
     refused = await guarded.client.post("/api/chat", json={"message": "hi", "user_id": "tg:1"}, headers=bearer("alice"))
     assert refused.status_code == 403
+
+
+@pytest.mark.parametrize("moment", ["x", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+async def test_a_page_that_no_answer_named(guarded: Served, moment: str) -> None:
+    after = base64.urlsafe_b64encode(f"{moment} {uuid.uuid4()}".encode()).decode()
+    response = await guarded.client.get("/api/conversations", params={"after": after}, headers=bearer("alice"))
+    assert (response.status_code, response.json()["error"]["code"]) == (422, "invalid_request")
 
 
 BAD = [

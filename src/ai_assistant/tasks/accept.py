@@ -164,7 +164,9 @@ async def place_regeneration(session: AsyncSession, submission: Submission, answ
 
 
 async def owned_message(session: AsyncSession, submission: Submission, message_id: uuid.UUID, *, role: str) -> Message:
-    message = await session.get(Message, message_id)
+    """Raises NotFoundError, also for another user's."""
+    query = select(Message).join(Conversation).where(Message.id == message_id, Conversation.user_id == submission.user_id)
+    message = await session.scalar(query)
     if message is None or message.role != role:
         raise NotFoundError(f"There is no {role} message {message_id}.")
     if submission.conversation_id not in (None, message.conversation_id):

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 import datetime
 import uuid
 from typing import Annotated
@@ -145,5 +144,5 @@ def read_cursor(cursor: str) -> tuple[datetime.datetime, uuid.UUID]:
     try:
         moment, _, identifier = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition(" ")
         return datetime.datetime.fromisoformat(moment).astimezone(datetime.UTC), uuid.UUID(identifier)
-    except (ValueError, binascii.Error) as error:
+    except (ValueError, OverflowError) as error:
         raise InvalidRequestError("`after` is not the `next` of an earlier page.") from error
