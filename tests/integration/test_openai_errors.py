@@ -71,9 +71,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"stream_options": {"include_usage": True}}, "stream_options"),
     ({"temperature": 3}, "temperature"),
     ({"temperature": "hot"}, "temperature"),
+    ({"temperature": "1"}, "temperature"),
+    ({"top_p": True}, "top_p"),
     ({"max_tokens": 0}, "max_tokens"),
     ({"seed": 1.5}, "seed"),
     ({"stop": ["x"] * 17}, "stop"),
+    ({"stop": ""}, "stop"),
     ({"extra_body": {"temprature": 1}}, "temprature"),
     ({"messages": []}, "messages"),
     ({"messages": [IMAGE]}, "messages.0.content.0"),
@@ -91,6 +94,8 @@ async def test_refusals_name_the_parameter(gateway: Served, client: AsyncOpenAI)
         body: Any = caught.value.body
         assert (body["type"], body["param"]) == ("invalid_request_error", param), options
         assert param in body["message"]
+        assert "constrained" not in body["message"]
+        assert not body["message"].endswith("..")
     async with gateway.state.database.session() as session:
         assert await session.scalar(text("SELECT count(*) FROM tasks")) == 0
 

@@ -126,11 +126,11 @@ def explain(errors: Sequence[Any]) -> tuple[str, str | None]:
         elif item["type"] == "extra_forbidden":
             sentences.append(f"{subject} is not a known field")
         else:
-            message = str(item["msg"]).split(", invalid ")[0]
+            message = str(item["msg"]).split(", invalid ")[0].rstrip(".")
             sentences.append(f"{subject}: {message[:1].lower()}{message[1:]}")
     text = "; ".join(dict.fromkeys(sentences)) or "the request is not valid"
     return f"{text[:1].upper()}{text[1:]}.", first
 
 
 def _is_branch(part: Any) -> bool:
-    return isinstance(part, str) and ("[" in part or part in ("str", "int", "float", "bool"))
+    return isinstance(part, str) and ("[" in part or part in ("str", "constrained-str", "int", "float", "bool"))
