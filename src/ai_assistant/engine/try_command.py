@@ -52,7 +52,7 @@ def _chat(question: str | None, file: Path | None, system: str | None) -> list[d
         return [*instructions, {"role": "user", "content": str(question)}]
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidRequestError(f"{file} cannot be read as JSON: {error}.") from error
     if not isinstance(found, list) or not all(_is_message(message) for message in found):
         raise InvalidRequestError(f'{file} must hold a list of messages like {{"role": "user", "content": "Hello"}}.')

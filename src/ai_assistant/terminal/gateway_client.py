@@ -93,6 +93,8 @@ class GatewayClient:
         self._sleep = sleep
         headers = {"User-Agent": f"ai-assistant-terminal/{__version__}"}
         if key:
+            if not (key.isascii() and key.isprintable()):
+                raise GatewayRefusedError("AI_ASSISTANT_GATEWAY_KEY has characters that a key cannot have; copy it anew.")
             headers["Authorization"] = f"Bearer {key}"
         try:
             # A proxy for the world is not asked for the way to this machine.

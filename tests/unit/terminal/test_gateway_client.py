@@ -102,6 +102,13 @@ def test_proxy_is_not_asked_for_this_machine(double: GatewayDouble, monkeypatch:
         client.check()
 
 
+@pytest.mark.parametrize("key", ["ключ", "secret\nvalue"])
+def test_a_key_that_cannot_be_sent_is_not_shown(key: str) -> None:
+    with pytest.raises(GatewayRefusedError, match="AI_ASSISTANT_GATEWAY_KEY") as caught:
+        GatewayClient("http://127.0.0.1:1", key)
+    assert key not in caught.value.message
+
+
 def test_events_survive_any_cut_into_chunks() -> None:
     stream = b": hello\r\n\r\n" + token(0, "a\u2028b\x85c ж😀") + event("done", {"status": "succeeded"})
     whole = list(parse_events([stream]))
