@@ -43,9 +43,11 @@ class LogSettings(BaseSettings):
     @classmethod
     def load(cls, **overrides: Any) -> Self:
         """Read the environment; raises ConfigurationError with one sentence per wrong variable."""
-        check_unknown_names()
         try:
+            check_unknown_names()
             return cls(**overrides)
+        except UnicodeDecodeError as error:
+            raise ConfigurationError(f"{ENV_FILE} is not valid UTF-8: save it anew, or remove it.") from error
         except ValidationError as error:
             raise ConfigurationError(explain(cls, error)) from error
 

@@ -150,3 +150,9 @@ def test_port_zero_takes_free_ports(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_known_names_are_those_of_all_processes() -> None:
     assert {"AI_ASSISTANT_PORT", "AI_ASSISTANT_SLOTS", "AI_ASSISTANT_DATA_DIR", "AI_ASSISTANT_GATEWAY_KEY"} <= known_names()
+
+
+def test_a_dotenv_file_in_another_encoding() -> None:
+    Path(".env").write_bytes("AI_ASSISTANT_INSTRUCTIONS=привет\n".encode("cp1251"))
+    with pytest.raises(ConfigurationError, match=r"\.env is not valid UTF-8"):
+        GatewaySettings.load()
