@@ -8,16 +8,13 @@ from typing import Any
 
 import openai
 import pytest
-from fake_worker import FakeWorker, default_pieces
+from fake_worker import default_pieces
 from openai import AsyncOpenAI, OpenAI
 from servers import Server
-from sqlalchemy import select
 
-from ai_assistant.database.models import Task
 from gateway_app import migrated_database
 from gateway_server import Served, served_gateway
-
-HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
+from openai_requests import HELLO, final_state, only_task, worker
 
 
 @pytest.fixture
@@ -31,22 +28,6 @@ async def gateway(postgres_url: str, valkey: Server) -> AsyncIterator[Served]:
 async def client(gateway: Served) -> AsyncIterator[AsyncOpenAI]:
     async with AsyncOpenAI(api_key="secret", base_url=f"{gateway.url}/v1", max_retries=0, timeout=20) as client:
         yield client
-
-
-def worker(gateway: Served, **options: Any) -> FakeWorker:
-    return FakeWorker(gateway.state.database, gateway.state.settings.redis_url.get_secret_value(), **options)
-
-
-async def only_task(gateway: Served) -> Task:
-    async with gateway.state.database.session() as session:
-        return (await session.scalars(select(Task))).one()
-
-
-async def final_state(gateway: Served, state: str) -> Task:
-    async with asyncio.timeout(5):
-        while (task := await only_task(gateway)).state != state:
-            await asyncio.sleep(0.02)
-    return task
 
 
 async def test_completion(gateway: Served, client: AsyncOpenAI) -> None:
