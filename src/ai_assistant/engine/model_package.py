@@ -62,8 +62,27 @@ class PackageSource(_Record):
     licence: str | None = None
 
 
+class RopeScaling(_Record):
+    """How a model stretches its rotations beyond the positions it was first trained on.
+
+    Every published kind comes down to a divisor for each of the head_size / 2 frequencies, and a scale of the tables.
+    """
+
+    kind: str  # as the model's authors call it; only people read it
+    divisors: tuple[Annotated[float, Field(gt=0)], ...] = Field(min_length=1)
+    table_scale: float = Field(default=1.0, gt=0)
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class Architecture(_Record):
-    """The numbers that fix the shape of a decoder."""
+    """The numbers that fix the shape of a decoder.
+
+    Fields that came later are left out of a manifest where they say nothing, so that the digests of packages built
+    before them stay what they are.
+    """
 
     family: str
     layers: int = Field(gt=0)
@@ -76,6 +95,9 @@ class Architecture(_Record):
     max_positions: int = Field(gt=0)
     rope_theta: float = Field(gt=0)
     rms_norm_eps: float = Field(gt=0)
+    rope_scaling: RopeScaling | None = Field(default=None, exclude_if=_is_none)
+    # How many tokens a token sees, itself among them; None: all that came before it.
+    sliding_window: int | None = Field(default=None, gt=0, exclude_if=_is_none)
 
 
 class Accuracy(_Record):

@@ -25,8 +25,8 @@ from ai_assistant.engine.model_package import (
 )
 from ai_assistant.errors import ModelRejectedError
 from ai_assistant.provision.checkpoint import Checkpoint, TokenizerFiles
+from ai_assistant.provision.checkpoints import open_checkpoint
 from ai_assistant.provision.disk import require_space, writing_to
-from ai_assistant.provision.gguf_checkpoint import GgufCheckpoint
 from ai_assistant.provision.graph import check_precision, graph_bytes, write_graph
 from ai_assistant.provision.progress import CONVERT, VERIFY, Progress, no_progress
 from ai_assistant.provision.sources import FetchedModel, Source, parse_source
@@ -101,7 +101,7 @@ class _Build:
 
     def run(self) -> Path:
         fetched = self._source.fetch(self._downloads, self._progress)
-        checkpoint = GgufCheckpoint(fetched.path)
+        checkpoint = open_checkpoint(fetched.path)
         # Read first: most models that are not supported fail here, before anything large is written.
         tokenizer = checkpoint.tokenizer()
         needed = self._needed_bytes(checkpoint.architecture)

@@ -17,6 +17,19 @@ from ai_assistant.engine.model_package import Architecture
 Weights = npt.NDArray[np.float32]
 
 LAYER_WEIGHTS = ("attention_norm", "query", "key", "value", "attention_output", "mlp_norm", "gate", "up", "down")
+# What only some families have. The biases of one product (query, key and value; gate and up) come together or not at all,
+# and so do both norms, which are over each head by itself.
+OPTIONAL_LAYER_WEIGHTS = (
+    "query_bias",
+    "key_bias",
+    "value_bias",
+    "attention_output_bias",
+    "query_norm",
+    "key_norm",
+    "gate_bias",
+    "up_bias",
+    "down_bias",
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +43,10 @@ class TokenizerFiles:
 
 
 class Checkpoint(Protocol):
-    """A decoder's weights on disk. Matrices are [outputs, inputs]; query and key rows are in half-rotated order."""
+    """A decoder's weights on disk.
+
+    Matrices are [outputs, inputs]; whatever belongs to queries and keys (rows, biases, norms) is in half-rotated order.
+    """
 
     @property
     def architecture(self) -> Architecture: ...
@@ -51,6 +67,10 @@ class Checkpoint(Protocol):
 
     def layer(self, index: int, weight: str) -> Weights:
         """One of LAYER_WEIGHTS of one layer."""
+        ...
+
+    def optional_layer(self, index: int, weight: str) -> Weights | None:
+        """One of OPTIONAL_LAYER_WEIGHTS of one layer, [outputs] or [head size]; None where the model has no such weight."""
         ...
 
     def tokenizer(self) -> TokenizerFiles: ...

@@ -62,6 +62,9 @@ class GgufCheckpoint:
             return _half_rotated(values, self.architecture.kv_heads)
         return values
 
+    def optional_layer(self, index: int, weight: str) -> Weights | None:
+        return None
+
     def tokenizer(self) -> TokenizerFiles:
         return tokenizer_from_gguf(self._file, vocab_size=self.architecture.vocab_size)
 

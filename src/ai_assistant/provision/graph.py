@@ -16,6 +16,7 @@ from ai_assistant.errors import ConfigurationError
 from ai_assistant.provision.checkpoint import Checkpoint, Weights
 from ai_assistant.provision.graph_builder import MICROSOFT, GraphBuilder, float_input, integer_input
 from ai_assistant.provision.linear import DenseLinear, Int8Linear, Linear
+from ai_assistant.provision.rotary import rotation_tables
 
 PRECISIONS: dict[str, type[DenseLinear] | type[Int8Linear]] = {"fp32": DenseLinear, "int8": Int8Linear}
 
@@ -72,13 +73,22 @@ class _DecoderGraph:
         shape, constant = self._shape, self._builder.constant
         constant("shape/flat", np.array([-1], np.int64))
         constant("shape/heads", np.array([-1, shape.heads * shape.head_size], np.int64))
-        constant("shape/packed", np.array([(shape.heads + 2 * shape.kv_heads) * shape.head_size], np.int64))
+        query, key_value = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
         self._builder.node("Shape", ["input_ids"], "shape/batch")
-        self._builder.node("Concat", ["shape/batch", "shape/packed"], "shape/query_key_value", axis=0)
-        frequencies = shape.rope_theta ** (-np.arange(0, shape.head_size, 2, dtype=np.float64) / shape.head_size)
-        angles = np.arange(shape.max_positions)[:, None] * frequencies[None]
-        constant("rotation/cos", np.cos(angles).astype(np.float32))
-        constant("rotation/sin", np.sin(angles).astype(np.float32))
+        if self._checkpoint.optional_layer(0, "query_norm") is None:
+            self._batched_shape("shape/query_key_value", query + 2 * key_value)
+        else:
+            constant("shape/head", np.array([-1, shape.head_size], np.int64))
+            constant("shape/split", np.array([query, key_value, key_value], np.int64))
+            self._batched_shape("shape/query", query)
+            self._batched_shape("shape/key_value", key_value)
+        for name, table in zip(("rotation/cos", "rotation/sin"), rotation_tables(shape), strict=True):
+            constant(name, table)
+
+    def _batched_shape(self, name: str, width: int) -> None:
+        """The shape [batch, sequence, width], known only when the graph runs."""
+        self._builder.constant(f"{name}_width", np.array([width], np.int64))
+        self._builder.node("Concat", ["shape/batch", f"{name}_width"], name, axis=0)
 
     def _norm(self, hidden: str, addend: str | None, weight: Weights, name: str) -> tuple[str, str]:
         """Adds the last block's result to the residual stream and norms it: (normed rows, residual stream)."""
@@ -100,12 +110,13 @@ class _DecoderGraph:
         weights = [self._checkpoint.layer(index, weight) for weight in ("query", "key", "value")]
         packed = self._linear.multiply(rows, np.concatenate(weights), f"{name}.query_key_value", f"{name}/packed")
         del weights
-        batched = node("Reshape", [packed, "shape/query_key_value"], f"{name}/batched")
+        packed = self._with_bias(packed, index, "query", "key", "value")
+        query_key_value = self._query_key_value(packed, index, name)
         past = [f"past.{index}.key", f"past.{index}.value"]
         positions = ["seqlens_k", "total_sequence_length", "rotation/cos", "rotation/sin"]
         attended = node(
             "GroupQueryAttention",
-            [batched, "", "", *past, *positions],
+            [*query_key_value, *past, *positions],
             f"{name}/attended",
             f"present.{index}.key",
             f"present.{index}.value",
@@ -115,21 +126,52 @@ class _DecoderGraph:
             scale=shape.head_size**-0.5,
             do_rotary=1,
             rotary_interleaved=0,
+            local_window_size=shape.sliding_window or -1,
         )
         flat = node("Reshape", [attended, "shape/heads"], f"{name}/attended_rows")
         weight = self._checkpoint.layer(index, "attention_output")
-        return self._linear.multiply(flat, weight, f"{name}.attention_output", f"{name}/attention")
+        product = self._linear.multiply(flat, weight, f"{name}.attention_output", f"{name}/attention")
+        return self._with_bias(product, index, "attention_output")
+
+    def _query_key_value(self, packed: str, index: int, name: str) -> tuple[str, str, str]:
+        """What the attention takes: one packed tensor, or three where queries and keys have norms of their own."""
+        node = self._builder.node
+        query_norm, key_norm = (self._checkpoint.optional_layer(index, f"{part}_norm") for part in ("query", "key"))
+        if query_norm is None or key_norm is None:
+            return node("Reshape", [packed, "shape/query_key_value"], f"{name}/batched"), "", ""
+        query, key, value = f"{name}/query", f"{name}/key", f"{name}/value"
+        node("Split", [packed, "shape/split"], query, key, value, axis=-1)
+        return (
+            node("Reshape", [self._head_norm(query, query_norm), "shape/query"], f"{query}_batched"),
+            node("Reshape", [self._head_norm(key, key_norm), "shape/key_value"], f"{key}_batched"),
+            node("Reshape", [value, "shape/key_value"], f"{value}_batched"),
+        )
+
+    def _head_norm(self, part: str, weight: Weights) -> str:
+        heads = self._builder.node("Reshape", [part, "shape/head"], f"{part}_heads")
+        rows, _ = self._norm(heads, None, weight, f"{part}_norm")
+        return rows
+
+    def _with_bias(self, product: str, index: int, *weights: str) -> str:
+        biases = [self._checkpoint.optional_layer(index, f"{weight}_bias") for weight in weights]
+        present = [bias for bias in biases if bias is not None]
+        if not present:
+            return product
+        bias = self._builder.constant(f"{product}.bias", np.concatenate(present))
+        return self._builder.node("Add", [product, bias], f"{product}_biased")
 
     def _mlp(self, rows: str, index: int, name: str) -> str:
         node = self._builder.node
         weight = np.concatenate([self._checkpoint.layer(index, "gate"), self._checkpoint.layer(index, "up")])
         packed = self._linear.multiply(rows, weight, f"{name}.gate_up", f"{name}/gate_up")
+        packed = self._with_bias(packed, index, "gate", "up")
         gate, up = f"{name}/gate", f"{name}/up"
         node("Split", [packed], gate, up, axis=-1, num_outputs=2)
         # QuickGelu with alpha 1 is x * sigmoid(x) in one kernel.
         activated = node("QuickGelu", [gate], f"{name}/activated", domain=MICROSOFT, alpha=1.0)
         inner = node("Mul", [activated, up], f"{name}/inner")
-        return self._linear.multiply(inner, self._checkpoint.layer(index, "down"), f"{name}.down", f"{name}/mlp")
+        product = self._linear.multiply(inner, self._checkpoint.layer(index, "down"), f"{name}.down", f"{name}/mlp")
+        return self._with_bias(product, index, "down")
 
     def _save(self, path: Path) -> None:
         shape = self._shape
