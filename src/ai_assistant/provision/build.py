@@ -12,6 +12,8 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ai_assistant import __version__
 from ai_assistant.engine.model_package import (
     CHAT_TEMPLATE_FILE,
@@ -27,7 +29,14 @@ from ai_assistant.errors import ModelRejectedError
 from ai_assistant.provision.checkpoint import Checkpoint, TokenizerFiles
 from ai_assistant.provision.checkpoints import open_checkpoint
 from ai_assistant.provision.disk import require_space, writing_to
-from ai_assistant.provision.graph import check_precision, graph_bytes, write_graph
+from ai_assistant.provision.graph import (
+    PRECISIONS,
+    check_precision,
+    execution_providers,
+    graph_bytes,
+    kv_bytes_per_token,
+    write_graph,
+)
 from ai_assistant.provision.progress import CONVERT, VERIFY, Progress, no_progress
 from ai_assistant.provision.sources import FetchedModel, Source, parse_source
 from ai_assistant.provision.store import DOWNLOADS, ModelStore
@@ -37,8 +46,8 @@ from ai_assistant.provision.verification import check_answers, measure_accuracy
 BUILDER_VERSION = 1
 
 _REFERENCE_PRECISION = "fp32"
-_MIN_ONNXRUNTIME = "1.32"
-_KV_BYTES = 4
+# The graphs use nothing newer, and the newest onnxruntime-gpu is older than the newest onnxruntime.
+_MIN_ONNXRUNTIME = "1.31"
 # Tokenizer, manifest and the file system's own needs.
 _SPARE_BYTES = 32_000_000
 # Measured: the plain attention kernel is faster than the flash one on CPU at every length.
@@ -163,6 +172,7 @@ class _Build:
         self, fetched: FetchedModel, checkpoint: Checkpoint, tokenizer: TokenizerFiles, accuracy: Accuracy | None
     ) -> Manifest:
         architecture = checkpoint.architecture
+        activation = PRECISIONS[self._recipe.precision].activation
         files = {path.name: _described(path) for path in sorted(self._folder.iterdir())}
         return Manifest(
             files=files,
@@ -175,12 +185,14 @@ class _Build:
             ),
             architecture=architecture,
             precision=self._recipe.precision,
-            kv_bytes_per_token=2 * architecture.layers * architecture.kv_heads * architecture.head_size * _KV_BYTES,
+            kv_dtype="float16" if activation == np.float16 else "float32",
+            kv_bytes_per_token=kv_bytes_per_token(architecture, self._recipe.precision),
             eos_token_ids=tokenizer.eos_token_ids,
             special_tokens=dict(tokenizer.special_tokens),
             tokenizer_sha256=files[TOKENIZER_FILE].sha256,
             accuracy=accuracy,
             allow_inaccurate=accuracy is not None and not accuracy.is_sufficient,
+            execution_providers=execution_providers(self._recipe.precision),
             environment=_CPU_ENVIRONMENT,
             built_with={
                 "ai-assistant": __version__,

@@ -2,23 +2,33 @@
 
 That is: ragged rows over preallocated key/value slots, and logits for the asked rows only. Rows are flattened to
 [tokens, hidden] everywhere but around the attention, so that a matrix product sees one plain matrix in every precision.
+
+The residual stream, the norms and the logits are fp32 in every precision: with SmolLM2 single channels of the stream reach
+thousands, where the steps of fp16 are whole numbers, and other families leave fp16's range there. What is multiplied, and the
+keys and values, have the activation type of the precision.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ai_assistant.engine.model_package import GRAPH_DATA_FILE, GRAPH_FILE, Architecture
 from ai_assistant.errors import ConfigurationError
 from ai_assistant.provision.checkpoint import Checkpoint, Weights
-from ai_assistant.provision.graph_builder import MICROSOFT, GraphBuilder, float_input, integer_input
+from ai_assistant.provision.graph_builder import FLOAT, MICROSOFT, GraphBuilder, float_input, integer_input, onnx_type
 from ai_assistant.provision.linear import DenseLinear, Int8Linear, Linear
+from ai_assistant.provision.linear_fp16 import HalfLinear, half
 from ai_assistant.provision.rotary import rotation_tables
 
-PRECISIONS: dict[str, type[DenseLinear] | type[Int8Linear]] = {"fp32": DenseLinear, "int8": Int8Linear}
+PRECISIONS: dict[str, type[DenseLinear] | type[Int8Linear] | type[HalfLinear]] = {
+    "fp32": DenseLinear,
+    "int8": Int8Linear,
+    "fp16": HalfLinear,
+}
 
 
 def check_precision(precision: str) -> None:
@@ -28,13 +38,27 @@ def check_precision(precision: str) -> None:
 
 
 def graph_bytes(architecture: Architecture, precision: str) -> int:
-    """About how large the graph and its data will be."""
-    a = architecture
+    """About how large the graph and its data will be; a tied output matrix counts as one of its own."""
+    a, linear = architecture, PRECISIONS[precision]
     attention = a.hidden_size * a.head_size * (2 * a.heads + 2 * a.kv_heads)
     per_layer = attention + 3 * a.hidden_size * a.intermediate_size
     table = a.vocab_size * a.hidden_size
-    rotations = a.max_positions * a.head_size * 4
-    return table * 4 + rotations + (a.layers * per_layer + table) * PRECISIONS[precision].bytes_per_weight
+    rotations = a.max_positions * a.head_size
+    activations = (table + rotations) * linear.activation.itemsize
+    return activations + (a.layers * per_layer + table) * linear.bytes_per_weight
+
+
+def kv_bytes_per_token(architecture: Architecture, precision: str) -> int:
+    """Keys and values of one token in all layers."""
+    values = 2 * architecture.layers * architecture.kv_heads * architecture.head_size
+    return values * PRECISIONS[precision].activation.itemsize
+
+
+def execution_providers(precision: str) -> tuple[str, ...]:
+    """What can run a graph of this precision, the one that it is meant for first."""
+    # CUDA's attention kernel knows no fp32, and CPUs compute fp16 by converting it back and forth.
+    is_half = PRECISIONS[precision].activation == np.float16
+    return ("CUDAExecutionProvider", "CPUExecutionProvider") if is_half else ("CPUExecutionProvider",)
 
 
 def write_graph(checkpoint: Checkpoint, folder: Path, *, precision: str, on_written: Callable[[int], None] | None = None) -> None:
@@ -48,14 +72,15 @@ class _DecoderGraph:
     def __init__(self, builder: GraphBuilder, linear: Linear, checkpoint: Checkpoint) -> None:
         self._builder = builder
         self._linear = linear
+        self._activation = linear.activation
         self._checkpoint = checkpoint
         self._shape = checkpoint.architecture
 
     def write(self, path: Path) -> None:
-        node, constant = self._builder.node, self._builder.constant
+        node = self._builder.node
         self._write_constants()
         ids = node("Reshape", ["input_ids", "shape/flat"], "token_ids")
-        hidden = node("Gather", [constant("embedding", self._checkpoint.embedding()), ids], "embedded")
+        hidden = self._to_stream(node("Gather", [self._embedding(), ids], "embedded"))
         addend: str | None = None
         for index in range(self._shape.layers):
             name = f"layers.{index}"
@@ -66,8 +91,26 @@ class _DecoderGraph:
         rows, _ = self._norm(hidden, addend, self._checkpoint.output_norm(), "output_norm")
         # Only the rows that are sampled from reach the vocabulary.
         chosen = node("Gather", [rows, "logits_indices"], "output_norm/chosen")
-        self._linear.multiply(chosen, self._checkpoint.lm_head(), "lm_head", "logits")
+        logits = "logits" if self._activation == FLOAT else "lm_head/logits"
+        self._linear.multiply(chosen, self._checkpoint.lm_head(), "lm_head", logits)
+        self._cast(logits, FLOAT, "logits")
         self._save(path)
+
+    def _embedding(self) -> str:
+        values = self._checkpoint.embedding()
+        if self._activation == FLOAT:
+            return self._builder.constant("embedding", values)
+        return self._builder.shared_constant("embedding", half(values, "embedding"))
+
+    def _cast(self, values: str, dtype: np.dtype[Any], output: str) -> str:
+        """`values`, which have the activation type or fp32, in `dtype`; nothing to do where these are one."""
+        return values if self._activation == FLOAT else self._builder.node("Cast", [values], output, to=onnx_type(dtype))
+
+    def _to_stream(self, rows: str) -> str:
+        return self._cast(rows, FLOAT, f"{rows}/float")
+
+    def _to_activation(self, rows: str) -> str:
+        return self._cast(rows, self._activation, f"{rows}/activation")
 
     def _write_constants(self) -> None:
         shape, constant = self._shape, self._builder.constant
@@ -83,7 +126,7 @@ class _DecoderGraph:
             self._batched_shape("shape/query", query)
             self._batched_shape("shape/key_value", key_value)
         for name, table in zip(("rotation/cos", "rotation/sin"), rotation_tables(shape), strict=True):
-            constant(name, table)
+            constant(name, table.astype(self._activation))
 
     def _batched_shape(self, name: str, width: int) -> None:
         """The shape [batch, sequence, width], known only when the graph runs."""
@@ -98,12 +141,12 @@ class _DecoderGraph:
             rows = self._builder.node(
                 "SimplifiedLayerNormalization", [hidden, weight_name], name, axis=-1, epsilon=epsilon, stash_type=1
             )
-            return rows, hidden
+            return self._to_activation(rows), hidden
         stream = f"{name}/stream"
-        inputs = [hidden, addend, weight_name]
+        inputs = [hidden, self._to_stream(addend), weight_name]
         operator = "SkipSimplifiedLayerNormalization"
         self._builder.node(operator, inputs, name, "", "", stream, domain=MICROSOFT, epsilon=epsilon)
-        return name, stream
+        return self._to_activation(name), stream
 
     def _attention(self, rows: str, index: int, name: str) -> str:
         node, shape = self._builder.node, self._shape
@@ -149,7 +192,7 @@ class _DecoderGraph:
 
     def _head_norm(self, part: str, weight: Weights) -> str:
         heads = self._builder.node("Reshape", [part, "shape/head"], f"{part}_heads")
-        rows, _ = self._norm(heads, None, weight, f"{part}_norm")
+        rows, _ = self._norm(self._to_stream(heads), None, weight, f"{part}_norm")
         return rows
 
     def _with_bias(self, product: str, index: int, *weights: str) -> str:
@@ -157,7 +200,7 @@ class _DecoderGraph:
         present = [bias for bias in biases if bias is not None]
         if not present:
             return product
-        bias = self._builder.constant(f"{product}.bias", np.concatenate(present))
+        bias = self._builder.constant(f"{product}.bias", np.concatenate(present).astype(self._activation))
         return self._builder.node("Add", [product, bias], f"{product}_biased")
 
     def _mlp(self, rows: str, index: int, name: str) -> str:
@@ -185,6 +228,6 @@ class _DecoderGraph:
         cache: list[str | int] = ["batch", shape.kv_heads, "capacity", shape.head_size]
         for index in range(shape.layers):
             for part in ("key", "value"):
-                inputs.append(float_input(f"past.{index}.{part}", cache))
-                outputs.append(float_input(f"present.{index}.{part}", cache))
+                inputs.append(float_input(f"past.{index}.{part}", cache, self._activation))
+                outputs.append(float_input(f"present.{index}.{part}", cache, self._activation))
         self._builder.save(path, "decoder", inputs, outputs)

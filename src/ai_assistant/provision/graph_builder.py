@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 MICROSOFT = "com.microsoft"
+FLOAT = np.dtype(np.float32)
 _OPSETS = (("", 21), (MICROSOFT, 1))
 _IR_VERSION = 10
 
@@ -32,6 +34,7 @@ class GraphBuilder:
         self._on_written = on_written or (lambda _: None)
         self._nodes: list[Any] = []
         self._initializers: list[Any] = []
+        self._shared: dict[tuple[tuple[int, ...], str, bytes], str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -47,6 +50,14 @@ class GraphBuilder:
         else:
             self._initializers.append(self._written(name, values))
         return name
+
+    def shared_constant(self, name: str, values: np.ndarray[Any, Any]) -> str:
+        """Like `constant`; equal values (a tied output matrix and its embedding) are one tensor under the first one's name."""
+        values = np.ascontiguousarray(values)
+        key = values.shape, values.dtype.str, hashlib.blake2b(values.data.cast("B"), digest_size=32).digest()
+        if key not in self._shared:
+            self._shared[key] = self.constant(name, values)
+        return self._shared[key]
 
     def node(self, operator: str, inputs: Sequence[str], *outputs: str, domain: str = "", **attributes: Any) -> str:
         """Adds a node named like its first output and returns that name."""
@@ -81,9 +92,14 @@ class GraphBuilder:
             view = view[written:]
 
 
-def float_input(name: str, shape: Sequence[str | int]) -> Any:
-    """Describes an fp32 input or output."""
-    return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, list(shape))
+def float_input(name: str, shape: Sequence[str | int], dtype: np.dtype[Any] = FLOAT) -> Any:
+    """Describes an input or output of floating-point numbers."""
+    return helper.make_tensor_value_info(name, onnx_type(dtype), list(shape))
+
+
+def onnx_type(dtype: np.dtype[Any]) -> int:
+    """The number by which ONNX knows a type, as `Cast` takes it."""
+    return int(helper.np_dtype_to_tensor_dtype(dtype))
 
 
 def integer_input(name: str, shape: Sequence[str | int], *, bits: int) -> Any:

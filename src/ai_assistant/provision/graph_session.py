@@ -13,6 +13,7 @@ import onnxruntime as ort
 from ai_assistant.engine.model_package import Architecture
 
 Logits = npt.NDArray[np.float32]
+Cache = dict[str, npt.NDArray[np.floating[Any]]]
 _ERRORS_ONLY = 3
 
 
@@ -29,18 +30,21 @@ class GraphSession:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session: Any = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self._architecture = architecture
+        self._cache_type = {"tensor(float)": np.float32, "tensor(float16)": np.float16}[
+            next(entry.type for entry in self._session.get_inputs() if entry.name.startswith("past."))
+        ]
 
     def logits(self, token_ids: list[int]) -> Logits:
         """Logits [tokens, vocabulary] after every token of one text."""
         logits, _ = self.run(np.array([token_ids], np.int64), self.empty_cache(1), past=0)
         return logits
 
-    def empty_cache(self, rows: int) -> dict[str, Logits]:
+    def empty_cache(self, rows: int) -> Cache:
         shape = (rows, self._architecture.kv_heads, 0, self._architecture.head_size)
         parts = [f"past.{index}.{part}" for index in range(self._architecture.layers) for part in ("key", "value")]
-        return {name: np.zeros(shape, np.float32) for name in parts}
+        return {name: np.zeros(shape, self._cache_type) for name in parts}
 
-    def run(self, token_ids: npt.NDArray[np.int64], cache: dict[str, Logits], *, past: int) -> tuple[Logits, dict[str, Logits]]:
+    def run(self, token_ids: npt.NDArray[np.int64], cache: Cache, *, past: int) -> tuple[Logits, Cache]:
         """Feeds [rows, tokens] after `past` tokens; returns the logits of all of them and the grown cache."""
         rows, tokens = token_ids.shape
         total = past + tokens

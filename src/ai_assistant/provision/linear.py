@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from ai_assistant.provision.checkpoint import Weights
-from ai_assistant.provision.graph_builder import MICROSOFT, GraphBuilder
+from ai_assistant.provision.graph_builder import FLOAT, MICROSOFT, GraphBuilder
 
 # Keeps a row or a column of zeros from being divided by zero; far below any activation that carries meaning.
 _SMALLEST_SCALE = 1e-10
@@ -19,6 +19,8 @@ class Linear(Protocol):
     """Multiplies rows [T, K] by a weight [N, K] as PyTorch keeps it; the result [T, N] is named `output`."""
 
     bytes_per_weight: int
+    activation: np.dtype[Any]
+    """Of `rows`, the result, the embedding, the rotations and the keys and values."""
 
     def multiply(self, rows: str, weight: Weights, name: str, output: str) -> str: ...
 
@@ -27,6 +29,7 @@ class DenseLinear:
     """fp32: the reference."""
 
     bytes_per_weight = 4
+    activation = FLOAT
 
     def __init__(self, builder: GraphBuilder) -> None:
         self._builder = builder
@@ -43,6 +46,7 @@ class Int8Linear:
     """
 
     bytes_per_weight = 1
+    activation = FLOAT
 
     def __init__(self, builder: GraphBuilder) -> None:
         self._builder = builder

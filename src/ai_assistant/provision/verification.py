@@ -14,7 +14,7 @@ from ai_assistant.provision.graph_session import GraphSession, Logits
 from ai_assistant.provision.passages import PASSAGES
 
 # Top-1 agreement and mean Kullback-Leibler divergence that a precision must keep against fp32.
-THRESHOLDS: dict[str, tuple[float, float]] = {"fp32": (0.999, 0.001), "int8": (0.93, 0.02)}
+THRESHOLDS: dict[str, tuple[float, float]] = {"fp32": (0.999, 0.001), "int8": (0.93, 0.02), "fp16": (0.99, 0.001)}
 
 _PROMPT = "The capital of France is"
 _ANSWER_TOKENS = 8
