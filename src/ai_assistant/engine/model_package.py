@@ -106,6 +106,8 @@ class Accuracy(_Record):
     tokens: int = Field(gt=0)
     top1: float = Field(ge=0, le=1)
     mean_kl: float
+    perplexity: float | None = Field(default=None, exclude_if=_is_none)
+    reference_perplexity: float | None = Field(default=None, exclude_if=_is_none)
     min_top1: float
     max_mean_kl: float
 

@@ -9,6 +9,7 @@ import hashlib
 import importlib.metadata
 import json
 import shutil
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from ai_assistant.engine.model_package import (
     PackageSource,
 )
 from ai_assistant.errors import ModelRejectedError
+from ai_assistant.provision.calibration import CALIBRATED, calibrate
 from ai_assistant.provision.checkpoint import Checkpoint, TokenizerFiles
 from ai_assistant.provision.checkpoints import open_checkpoint
 from ai_assistant.provision.disk import require_space, writing_to
@@ -35,15 +37,17 @@ from ai_assistant.provision.graph import (
     execution_providers,
     graph_bytes,
     kv_bytes_per_token,
+    row_multiple,
     write_graph,
 )
+from ai_assistant.provision.passages import CALIBRATION_PASSAGES
 from ai_assistant.provision.progress import CONVERT, VERIFY, Progress, no_progress
 from ai_assistant.provision.sources import FetchedModel, Source, parse_source
 from ai_assistant.provision.store import DOWNLOADS, ModelStore
-from ai_assistant.provision.verification import check_answers, measure_accuracy
+from ai_assistant.provision.verification import check_answers, check_rows, encoded, measure_accuracy
 
 # Raised whenever the same source leads to another package than before.
-BUILDER_VERSION = 1
+BUILDER_VERSION = 2
 
 _REFERENCE_PRECISION = "fp32"
 # The graphs use nothing newer, and the newest onnxruntime-gpu is older than the newest onnxruntime.
@@ -138,7 +142,8 @@ class _Build:
             (self._folder / CHAT_TEMPLATE_FILE).write_text(tokenizer.chat_template, encoding="utf-8")
 
     def _write_graphs(self, checkpoint: Checkpoint) -> None:
-        """Writes the graph, and for an inexact precision the fp32 graph to measure it against."""
+        """Writes the graph; before it, for an inexact precision, the fp32 graph to calibrate by and to measure it against."""
+        precision = self._recipe.precision
         total = self._needed_bytes(checkpoint.architecture) - _SPARE_BYTES
         done = 0
 
@@ -147,14 +152,20 @@ class _Build:
             done += size
             self._progress(CONVERT, min(done, total), total)
 
-        write_graph(checkpoint, self._folder, precision=self._recipe.precision, on_written=written)
+        delicate: Collection[int] = ()
         if not self._is_reference:
             self._reference.mkdir()
             write_graph(checkpoint, self._reference, precision=_REFERENCE_PRECISION, on_written=written)
+        if precision in CALIBRATED:
+            texts = encoded(self._folder, CALIBRATION_PASSAGES, checkpoint.architecture)
+            calibration = calibrate(checkpoint, self._reference, texts)
+            checkpoint, delicate = calibration.applied(checkpoint), calibration.delicate_layers
+        write_graph(checkpoint, self._folder, precision=precision, delicate_layers=delicate, on_written=written)
 
     def _verify(self, architecture: Architecture) -> Accuracy | None:
         self._progress(VERIFY, 0, None)
         check_answers(self._folder, architecture, is_exact=self._is_reference)
+        check_rows(self._folder, architecture, multiple=row_multiple(self._recipe.precision))
         if self._is_reference:
             return None
         accuracy = measure_accuracy(self._folder, self._reference, architecture, self._recipe.precision)
@@ -187,6 +198,7 @@ class _Build:
             precision=self._recipe.precision,
             kv_dtype="float16" if activation == np.float16 else "float32",
             kv_bytes_per_token=kv_bytes_per_token(architecture, self._recipe.precision),
+            pad_rows_to_multiple=row_multiple(self._recipe.precision),
             eos_token_ids=tokenizer.eos_token_ids,
             special_tokens=dict(tokenizer.special_tokens),
             tokenizer_sha256=files[TOKENIZER_FILE].sha256,

@@ -10,7 +10,7 @@ keys and values, have the activation type of the precision.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,20 @@ import numpy as np
 from ai_assistant.engine.model_package import GRAPH_DATA_FILE, GRAPH_FILE, Architecture
 from ai_assistant.errors import ConfigurationError
 from ai_assistant.provision.checkpoint import Checkpoint, Weights
+from ai_assistant.provision.checkpoint_view import ScaledQueries
 from ai_assistant.provision.graph_builder import FLOAT, MICROSOFT, GraphBuilder, float_input, integer_input, onnx_type
-from ai_assistant.provision.linear import DenseLinear, Int8Linear, Linear
+from ai_assistant.provision.linear import DenseLinear, Linear
 from ai_assistant.provision.linear_fp16 import HalfLinear, half
+from ai_assistant.provision.linear_int8 import Int8Linear
+from ai_assistant.provision.linear_weights import Int4Linear, Int8WeightsLinear
 from ai_assistant.provision.rotary import rotation_tables
 
-PRECISIONS: dict[str, type[DenseLinear] | type[Int8Linear] | type[HalfLinear]] = {
+_AnyLinear = DenseLinear | Int8Linear | Int8WeightsLinear | Int4Linear | HalfLinear
+PRECISIONS: dict[str, type[_AnyLinear]] = {
     "fp32": DenseLinear,
     "int8": Int8Linear,
+    "int8-weights": Int8WeightsLinear,
+    "int4": Int4Linear,
     "fp16": HalfLinear,
 }
 
@@ -43,15 +49,20 @@ def graph_bytes(architecture: Architecture, precision: str) -> int:
     attention = a.hidden_size * a.head_size * (2 * a.heads + 2 * a.kv_heads)
     per_layer = attention + 3 * a.hidden_size * a.intermediate_size
     table = a.vocab_size * a.hidden_size
-    rotations = a.max_positions * a.head_size
-    activations = (table + rotations) * linear.activation.itemsize
-    return activations + (a.layers * per_layer + table) * linear.bytes_per_weight
+    rotations = a.max_positions * a.head_size * linear.activation.itemsize
+    return table * linear.embedding.itemsize + rotations + int((a.layers * per_layer + table) * linear.bytes_per_weight)
 
 
 def kv_bytes_per_token(architecture: Architecture, precision: str) -> int:
     """Keys and values of one token in all layers."""
     values = 2 * architecture.layers * architecture.kv_heads * architecture.head_size
     return values * PRECISIONS[precision].activation.itemsize
+
+
+def row_multiple(precision: str) -> int:
+    """Batches are filled up to a multiple of this many rows, so that a row's numbers do not depend on how many there are."""
+    # The kernel for 4-bit weights computes pairs of rows otherwise than single ones.
+    return 2 if PRECISIONS[precision] is Int4Linear else 1
 
 
 def execution_providers(precision: str) -> tuple[str, ...]:
@@ -61,11 +72,31 @@ def execution_providers(precision: str) -> tuple[str, ...]:
     return ("CUDAExecutionProvider", "CPUExecutionProvider") if is_half else ("CPUExecutionProvider",)
 
 
-def write_graph(checkpoint: Checkpoint, folder: Path, *, precision: str, on_written: Callable[[int], None] | None = None) -> None:
-    """Writes the graph and its data into `folder`; `on_written` hears of every piece of data in bytes."""
+def inner_activation(layer: int) -> str:
+    """The name of what the `down` of a layer's MLP multiplies, [tokens, intermediate size]."""
+    return f"layers.{layer}/inner"
+
+
+def write_graph(
+    checkpoint: Checkpoint,
+    folder: Path,
+    *,
+    precision: str,
+    delicate_layers: Collection[int] = (),
+    on_written: Callable[[int], None] | None = None,
+) -> None:
+    """Writes the graph and its data into `folder`; `on_written` hears of every piece of data in bytes.
+
+    int8 wants a checkpoint as `Calibration.applied` gives it, and its `delicate_layers`.
+    """
     check_precision(precision)
     with GraphBuilder(folder, GRAPH_DATA_FILE, on_written=on_written) as builder:
-        _DecoderGraph(builder, PRECISIONS[precision](builder), checkpoint).write(folder / GRAPH_FILE)
+        linear: Linear
+        if precision == "int8":
+            linear = Int8Linear(builder, exempt={f"layers.{layer}.down" for layer in delicate_layers})
+        else:
+            linear = PRECISIONS[precision](builder)
+        _DecoderGraph(builder, linear, checkpoint).write(folder / GRAPH_FILE)
 
 
 class _DecoderGraph:
@@ -73,14 +104,18 @@ class _DecoderGraph:
         self._builder = builder
         self._linear = linear
         self._activation = linear.activation
-        self._checkpoint = checkpoint
         self._shape = checkpoint.architecture
+        # On a GPU the attention's own scale costs nothing.
+        self._scales_queries = linear.activation == FLOAT
+        self._checkpoint = ScaledQueries(checkpoint) if self._scales_queries else checkpoint
 
     def write(self, path: Path) -> None:
         node = self._builder.node
         self._write_constants()
         ids = node("Reshape", ["input_ids", "shape/flat"], "token_ids")
-        hidden = self._to_stream(node("Gather", [self._embedding(), ids], "embedded"))
+        hidden = node("Gather", [self._embedding(), ids], "embedded")
+        if self._linear.embedding != FLOAT:
+            hidden = node("Cast", [hidden], "embedded/float", to=onnx_type(FLOAT))
         addend: str | None = None
         for index in range(self._shape.layers):
             name = f"layers.{index}"
@@ -92,13 +127,13 @@ class _DecoderGraph:
         # Only the rows that are sampled from reach the vocabulary.
         chosen = node("Gather", [rows, "logits_indices"], "output_norm/chosen")
         logits = "logits" if self._activation == FLOAT else "lm_head/logits"
-        self._linear.multiply(chosen, self._checkpoint.lm_head(), "lm_head", logits)
+        self._linear.multiply(chosen, self._checkpoint.lm_head(), "lm_head", logits, is_normed=True)
         self._cast(logits, FLOAT, "logits")
         self._save(path)
 
     def _embedding(self) -> str:
         values = self._checkpoint.embedding()
-        if self._activation == FLOAT:
+        if self._linear.embedding == FLOAT:
             return self._builder.constant("embedding", values)
         return self._builder.shared_constant("embedding", half(values, "embedding"))
 
@@ -151,8 +186,9 @@ class _DecoderGraph:
     def _attention(self, rows: str, index: int, name: str) -> str:
         node, shape = self._builder.node, self._shape
         weights = [self._checkpoint.layer(index, weight) for weight in ("query", "key", "value")]
-        packed = self._linear.multiply(rows, np.concatenate(weights), f"{name}.query_key_value", f"{name}/packed")
+        weight = np.concatenate(weights)
         del weights
+        packed = self._linear.multiply(rows, weight, f"{name}.query_key_value", f"{name}/packed", is_normed=True)
         packed = self._with_bias(packed, index, "query", "key", "value")
         query_key_value = self._query_key_value(packed, index, name)
         past = [f"past.{index}.key", f"past.{index}.value"]
@@ -166,7 +202,7 @@ class _DecoderGraph:
             domain=MICROSOFT,
             num_heads=shape.heads,
             kv_num_heads=shape.kv_heads,
-            scale=shape.head_size**-0.5,
+            scale=1.0 if self._scales_queries else shape.head_size**-0.5,
             do_rotary=1,
             rotary_interleaved=0,
             local_window_size=shape.sliding_window or -1,
@@ -206,13 +242,13 @@ class _DecoderGraph:
     def _mlp(self, rows: str, index: int, name: str) -> str:
         node = self._builder.node
         weight = np.concatenate([self._checkpoint.layer(index, "gate"), self._checkpoint.layer(index, "up")])
-        packed = self._linear.multiply(rows, weight, f"{name}.gate_up", f"{name}/gate_up")
+        packed = self._linear.multiply(rows, weight, f"{name}.gate_up", f"{name}/gate_up", is_normed=True)
         packed = self._with_bias(packed, index, "gate", "up")
         gate, up = f"{name}/gate", f"{name}/up"
         node("Split", [packed], gate, up, axis=-1, num_outputs=2)
         # QuickGelu with alpha 1 is x * sigmoid(x) in one kernel.
         activated = node("QuickGelu", [gate], f"{name}/activated", domain=MICROSOFT, alpha=1.0)
-        inner = node("Mul", [activated, up], f"{name}/inner")
+        inner = node("Mul", [activated, up], inner_activation(index))
         product = self._linear.multiply(inner, self._checkpoint.layer(index, "down"), f"{name}.down", f"{name}/mlp")
         return self._with_bias(product, index, "down")
 

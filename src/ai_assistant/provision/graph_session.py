@@ -39,6 +39,18 @@ class GraphSession:
         logits, _ = self.run(np.array([token_ids], np.int64), self.empty_cache(1), past=0)
         return logits
 
+    def logits_by_steps(self, token_ids: list[int]) -> Logits:
+        """The same, read one token at a time as in decoding."""
+        cache, steps = self.empty_cache(1), []
+        for past, token_id in enumerate(token_ids):
+            logits, cache = self.run(np.array([[token_id]], np.int64), cache, past=past)
+            steps.append(logits)
+        return np.concatenate(steps)
+
+    def values(self, names: list[str], token_ids: list[int]) -> list[npt.NDArray[np.float32]]:
+        """The named values, which the graph must give as outputs, for one text."""
+        return list(self._session.run(names, _feeds(np.array([token_ids], np.int64), self.empty_cache(1), past=0)))
+
     def empty_cache(self, rows: int) -> Cache:
         shape = (rows, self._architecture.kv_heads, 0, self._architecture.head_size)
         parts = [f"past.{index}.{part}" for index in range(self._architecture.layers) for part in ("key", "value")]
@@ -46,15 +58,18 @@ class GraphSession:
 
     def run(self, token_ids: npt.NDArray[np.int64], cache: Cache, *, past: int) -> tuple[Logits, Cache]:
         """Feeds [rows, tokens] after `past` tokens; returns the logits of all of them and the grown cache."""
-        rows, tokens = token_ids.shape
-        total = past + tokens
-        feeds = {
-            "input_ids": token_ids,
-            "seqlens_k": np.full(rows, total - 1, np.int32),
-            "total_sequence_length": np.array(total, np.int32),
-            "logits_indices": np.arange(rows * tokens, dtype=np.int64),
-            **cache,
-        }
         names = [name.replace("past.", "present.") for name in cache]
-        logits, *grown = self._session.run(["logits", *names], feeds)
+        logits, *grown = self._session.run(["logits", *names], _feeds(token_ids, cache, past))
         return logits, dict(zip(cache, grown, strict=True))
+
+
+def _feeds(token_ids: npt.NDArray[np.int64], cache: Cache, past: int) -> dict[str, npt.NDArray[Any]]:
+    rows, tokens = token_ids.shape
+    total = past + tokens
+    return {
+        "input_ids": token_ids,
+        "seqlens_k": np.full(rows, total - 1, np.int32),
+        "total_sequence_length": np.array(total, np.int32),
+        "logits_indices": np.arange(rows * tokens, dtype=np.int64),
+        **cache,
+    }

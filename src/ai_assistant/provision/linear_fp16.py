@@ -21,11 +21,12 @@ class HalfLinear:
 
     bytes_per_weight = 2
     activation = np.dtype(np.float16)
+    embedding = np.dtype(np.float16)
 
     def __init__(self, builder: GraphBuilder) -> None:
         self._builder = builder
 
-    def multiply(self, rows: str, weight: Weights, name: str, output: str) -> str:
+    def multiply(self, rows: str, weight: Weights, name: str, output: str, *, is_normed: bool = False) -> str:
         shared = self._builder.shared_constant(f"{name}.weight", half(weight, name))
         return self._builder.node("Gemm", [rows, shared], output, transB=1)
 

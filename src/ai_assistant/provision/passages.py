@@ -1,4 +1,4 @@
-"""The text on which accuracy is measured: prose, dialogue, instructions and code, written for this purpose."""
+"""The texts by which precisions are measured and calibrated: prose, dialogue, instructions and code, written for this purpose."""
 
 PASSAGES = (
     "The harbour woke slowly that morning. A grey fog lay over the water, and the boats at the far pier "
@@ -43,4 +43,59 @@ PASSAGES = (
     "turns into radiation. It takes many thousands of years until that radiation has worked its way to "
     "the surface. What we see in the evening sky is therefore, in a sense, very old light, even though "
     "its last journey was short.",
+    "Dear Mrs Okafor,\n\nThank you for your letter of 3 March. We have checked the invoice and you are right: the "
+    "second delivery was charged twice. We will pay back 148.50 euros within the next five working days. "
+    "Please accept our apologies for the trouble this has caused. If the money has not reached your account "
+    "by the 20th, call me at any time between nine and five.\n\nYours sincerely,\nPaul Lindqvist\nCustomer accounts",
+    "Question: A train leaves at 14:20 and travels 210 kilometres at an average speed of 84 kilometres per hour. "
+    "When does it arrive?\n"
+    "Answer: The journey takes 210 / 84 = 2.5 hours, which is 2 hours and 30 minutes. 14:20 plus 2 hours and "
+    "30 minutes is 16:50, so the train arrives at 16:50.\n\n"
+    "Question: A shop lowers the price of a coat from 120 to 90 euros. By how many per cent is that?\n"
+    "Answer: The price falls by 30 euros. 30 / 120 = 0.25, so the coat is 25 per cent cheaper.",
+    "SELECT customers.name, COUNT(orders.id) AS number_of_orders\n"
+    "FROM customers\n"
+    "LEFT JOIN orders ON orders.customer_id = customers.id\n"
+    "WHERE customers.country = 'NL'\n"
+    "GROUP BY customers.name\n"
+    "HAVING COUNT(orders.id) > 3\n"
+    "ORDER BY number_of_orders DESC;\n"
+    "-- An index on orders.customer_id keeps this fast: without it the database reads the whole table for "
+    "every customer, which nobody notices with a hundred orders and everybody with a million.",
+    "User: Can you suggest a simple dinner for four people, without meat?\n"
+    "Assistant: Of course! How about a vegetable curry with rice? You need two onions, three carrots, a "
+    "cauliflower, a tin of chickpeas, a tin of coconut milk and two spoons of curry paste. Fry the onions until "
+    "they are soft, add the paste and stir for a minute, then add the vegetables, the chickpeas and the coconut "
+    "milk. Let it simmer for twenty minutes. Serve it with rice and, if you like, some fresh coriander.\n"
+    "User: One of us does not like coconut.\n"
+    "Assistant: No problem. Use chopped tomatoes instead of the coconut milk, and stir in some yoghurt at the "
+    "end to make it mild and creamy.",
+    "The bridge had been closed for two years when the council finally agreed on what to do with it. The "
+    "engineers wanted to pull it down; the merchants on the south bank wanted it opened the next day, cracks or "
+    "no cracks. In the end a third plan won, which pleased nobody and worked well: the old arches stayed and "
+    "carried a path for people on foot, and a plain steel bridge for cars was built fifty metres upstream. On "
+    "the first Sunday in May half the town walked across, ate pancakes on the other side and walked back.",
+    "Summary of the meeting on Tuesday\n"
+    "- The new version is delayed by one week, because two tests still fail on older telephones.\n"
+    "- Marta will write to the three customers who wait for it, and offer them a preview.\n"
+    "- The budget for translations has been approved: German and Spanish first, Polish in autumn.\n"
+    "- Nobody was sure who owns the help pages. Jonas asks around and reports on Friday.\n"
+    "- Next meeting: Tuesday at 10:30, in the small room on the second floor.",
+)
+
+# Other texts than those above: what a quantisation was fitted to says little about how good it is.
+CALIBRATION_PASSAGES = (
+    "My neighbour keeps bees at the end of her garden. In spring she checks the hives every week, counts the frames and "
+    "writes down how much honey the colony has left. A weak colony is joined with a strong one before the frost returns; a "
+    "strong one is divided in May, so that it does not swarm.",
+    "system\nYou are a helpful assistant.\nuser\nHow do I boil an egg?\nassistant\nPlace the egg in a pot, cover it with "
+    "water, and bring the water to a boil. Turn off the heat, cover and wait 9 to 12 minutes, then cool it in ice water.",
+    "Here is a function that adds up a list:\n```python\ndef total(numbers):\n    result = 0\n    for number in numbers:\n"
+    "        result += number\n    return result\n```\nIt returns 0 for an empty list.",
+    "The treaty was signed in 1648 and ended thirty years of war. Its 128 articles settled borders, religion and trade; some "
+    "of them were still quoted in court two hundred years later. No party, it says in § 5, may close the river to others.",
+    "1. Open the settings page.\n2. Choose *Network* and then **Advanced**.\n3. Enter the address `192.168.0.1` and the port "
+    "8080.\n4. Press Save; the device restarts in about 20 seconds.",
+    "Where were you last night? I waited until ten, then I went home. - I am sorry, the bus broke down and my phone was dead. "
+    "Can we try again on Thursday? - Fine, but this time you pay for the tickets!",
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,18 @@ from ai_assistant.provision.graph_session import GraphSession, Logits
 from ai_assistant.provision.passages import PASSAGES
 
 # Top-1 agreement and mean Kullback-Leibler divergence that a precision must keep against fp32.
-THRESHOLDS: dict[str, tuple[float, float]] = {"fp32": (0.999, 0.001), "int8": (0.93, 0.02), "fp16": (0.99, 0.001)}
+THRESHOLDS: dict[str, tuple[float, float]] = {
+    "fp32": (0.999, 0.001),
+    "fp16": (0.99, 0.001),
+    "int8-weights": (0.95, 0.01),
+    "int8": (0.93, 0.02),
+    "int4": (0.90, 0.1),
+}
+
+# Above it the perplexity is e^100.
+_LOST = 100.0
+_BATCHES = (1, 2, 3, 8, 16)
+_CHECKED_TOKENS = 24
 
 _PROMPT = "The capital of France is"
 _ANSWER_TOKENS = 8
@@ -44,24 +57,56 @@ def check_answers(folder: Path, architecture: Architecture, *, is_exact: bool) -
             raise ModelPackageError("The written graph does not compute: it answers otherwise from its cache than without.")
 
 
-def measure_accuracy(folder: Path, reference: Path, architecture: Architecture, precision: str) -> Accuracy:
-    """Compares the graph in `folder` with the fp32 graph in `reference` over the built-in passages."""
-    tokenizer = _tokenizer(folder)
-    texts = [_encode(tokenizer, passage, architecture) for passage in PASSAGES]
+def check_rows(folder: Path, architecture: Architecture, *, multiple: int) -> None:
+    """A row's numbers must be the same, bit by bit, whoever shares its batch; raises ModelPackageError where they are not.
+
+    `multiple`: batches are filled up to a multiple of this many rows.
+    """
+    session = open_graph(folder, architecture)
+    text = _encode(_tokenizer(folder), PASSAGES[0], architecture)[:_CHECKED_TOKENS]
+    _, cache = session.run(np.array([text[:-1]], np.int64), session.empty_cache(1), past=0)
+    largest = max(_BATCHES)
+    ids = (np.array([text[-1]]) + np.arange(largest)) % architecture.vocab_size
+    shared = {name: np.repeat(values, largest, axis=0) for name, values in cache.items()}
+    expected, _ = session.run(ids[:, None], shared, past=len(text) - 1)
+    for rows in {-(-count // multiple) * multiple for count in _BATCHES}:
+        part = {name: values[:rows] for name, values in shared.items()}
+        logits, _ = session.run(ids[:rows, None], part, past=len(text) - 1)
+        if not np.array_equal(logits, expected[:rows]):
+            raise ModelPackageError(f"The written graph does not compute: in a batch of {rows} rows a row's numbers are others.")
+
+
+def measure_accuracy(
+    folder: Path, reference: Path, architecture: Architecture, precision: str, *, token_by_token: bool = False
+) -> Accuracy:
+    """Compares the graph in `folder` with the fp32 graph in `reference` over the built-in passages.
+
+    `token_by_token`: read as an answer is generated, one token a step, instead of at once as a prompt is. The reference's
+    logits wait in its folder: those of a large vocabulary do not fit into memory.
+    """
+    texts = encoded(folder, PASSAGES, architecture)
     # One graph at a time is open: together they may not fit into memory.
     session = open_graph(reference, architecture)
-    expected = [session.logits(ids) for ids in texts]
+    for index, ids in enumerate(texts):
+        np.save(reference / f"logits.{index}.npy", session.logits(ids))
     session = open_graph(folder, architecture)
-    agreements, divergences = [], []
-    for ids, reference_logits in zip(texts, expected, strict=True):
-        logits = session.logits(ids)
-        agreements.append(logits.argmax(axis=-1) == reference_logits.argmax(axis=-1))
-        divergences.append(_divergence(reference_logits, logits))
+    agreements, divergences, surprises, expected_surprises = [], [], [], []
+    for index, ids in enumerate(texts):
+        logits = session.logits_by_steps(ids) if token_by_token else session.logits(ids)
+        expected = np.load(reference / f"logits.{index}.npy")
+        agreements.append(logits.argmax(axis=-1) == expected.argmax(axis=-1))
+        log_p, log_q = _log_softmax(expected), _log_softmax(logits)
+        divergences.append((np.exp(log_p) * (log_p - log_q)).sum(axis=-1))
+        following = np.arange(len(ids) - 1), np.array(ids[1:])
+        surprises.append(-log_q[:-1][following])
+        expected_surprises.append(-log_p[:-1][following])
     min_top1, max_mean_kl = THRESHOLDS[precision]
     return Accuracy(
         tokens=sum(map(len, texts)),
         top1=round(float(np.concatenate(agreements).mean()), 5),
         mean_kl=round(float(np.concatenate(divergences).mean()), 6),
+        perplexity=_perplexity(surprises),
+        reference_perplexity=_perplexity(expected_surprises),
         min_top1=min_top1,
         max_mean_kl=max_mean_kl,
     )
@@ -79,6 +124,12 @@ def _tokenizer(folder: Path) -> Tokenizer:
     return Tokenizer.from_file(str(folder / TOKENIZER_FILE))
 
 
+def encoded(folder: Path, texts: Iterable[str], architecture: Architecture) -> list[list[int]]:
+    """Token ids of texts by the package's tokenizer."""
+    tokenizer = _tokenizer(folder)
+    return [_encode(tokenizer, text, architecture) for text in texts]
+
+
 def _encode(tokenizer: Tokenizer, text: str, architecture: Architecture) -> list[int]:
     ids: list[int] = tokenizer.encode(text).ids[: architecture.max_positions]
     if not ids:
@@ -86,9 +137,11 @@ def _encode(tokenizer: Tokenizer, text: str, architecture: Architecture) -> list
     return ids
 
 
-def _divergence(expected: Logits, actual: Logits) -> npt.NDArray[np.float64]:
-    log_p, log_q = _log_softmax(expected), _log_softmax(actual)
-    return np.asarray((np.exp(log_p) * (log_p - log_q)).sum(axis=-1))
+def _perplexity(surprises: list[npt.NDArray[np.float64]]) -> float | None:
+    """None where the texts are so short, or the model so lost, that there is no number."""
+    numbers = np.concatenate(surprises)
+    mean = float(numbers.mean()) if len(numbers) else math.inf
+    return round(math.exp(mean), 4) if mean < _LOST else None
 
 
 def _log_softmax(logits: Logits) -> npt.NDArray[np.float64]:
