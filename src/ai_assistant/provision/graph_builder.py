@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 MICROSOFT = "com.microsoft"
 FLOAT = np.dtype(np.float32)
+HALF = np.dtype(np.float16)
 _OPSETS = (("", 21), (MICROSOFT, 1))
 _IR_VERSION = 10
 

@@ -26,7 +26,7 @@ class Linear(Protocol):
 class DenseLinear:
     """fp32: the reference."""
 
-    bytes_per_weight = 4
+    bytes_per_weight: float = 4
     activation = FLOAT
     embedding = FLOAT
 

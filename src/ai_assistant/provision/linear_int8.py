@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import ClassVar
 
 import numpy as np
 
 from ai_assistant.provision.checkpoint import Weights
-from ai_assistant.provision.graph_builder import FLOAT, MICROSOFT, GraphBuilder
+from ai_assistant.provision.graph_builder import FLOAT, HALF, MICROSOFT, GraphBuilder
 from ai_assistant.provision.linear_weights import Int8WeightsLinear
 
 _INT8_MAX = 127
@@ -28,9 +27,9 @@ class Int8Linear:
     named in `exempt` have 8-bit weights only.
     """
 
-    bytes_per_weight = 1
+    bytes_per_weight: float = 1
     activation = FLOAT
-    embedding: ClassVar = np.dtype(np.float16)
+    embedding = HALF
 
     def __init__(self, builder: GraphBuilder, exempt: Collection[str] = ()) -> None:
         self._builder = builder

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 import numpy.typing as npt
 
 from ai_assistant.provision.checkpoint import Weights
-from ai_assistant.provision.graph_builder import FLOAT, MICROSOFT, GraphBuilder
+from ai_assistant.provision.graph_builder import FLOAT, HALF, MICROSOFT, GraphBuilder
 
 BLOCK = 32
 # The kernel's int8 path; the others are 30 to 60 times slower on x86.
@@ -21,9 +19,9 @@ Bytes = npt.NDArray[np.uint8]
 class Int8WeightsLinear:
     """`MatMulNBits` with 8-bit weights: the most accurate below fp32, the fastest for one row on many machines."""
 
-    bytes_per_weight = 1 + 4 / BLOCK
+    bytes_per_weight: float = 1 + 4 / BLOCK
     activation = FLOAT
-    embedding: ClassVar = np.dtype(np.float16)
+    embedding = HALF
 
     def __init__(self, builder: GraphBuilder) -> None:
         self._builder = builder
@@ -43,9 +41,9 @@ class Int4Linear:
     file in Q4_1 is kept exactly. The output matrix, which decides between near tokens, has 8 bits.
     """
 
-    bytes_per_weight = 0.5 + 8 / BLOCK
+    bytes_per_weight: float = 0.5 + 8 / BLOCK
     activation = FLOAT
-    embedding: ClassVar = np.dtype(np.float16)
+    embedding = HALF
 
     def __init__(self, builder: GraphBuilder) -> None:
         self._builder = builder
@@ -92,7 +90,7 @@ def matmul_nbits(
     *,
     bits: int,
 ) -> str:
-    """Adds the node; `quantised` is [N, blocks, bytes per block], `scales` [N, blocks], the zero point the middle of the range."""
+    """Adds the node; `quantised` is [N, blocks, bytes per block], `scales` [N, blocks], and zero the middle of the range."""
     inputs = [rows, builder.constant(f"{name}.weight", quantised), builder.constant(f"{name}.scales", scales)]
     return builder.node(
         "MatMulNBits",

@@ -109,4 +109,4 @@ class RotatedCheckpoint(CheckpointView):
     def _per_head(self, rows: Weights) -> Weights:
         """Turns the rows [heads * head size, columns] of every head: the values' channels, and what reads them."""
         heads = rows.reshape(-1, self.architecture.head_size, rows.shape[1])
-        return np.matmul(self._head.T, heads).reshape(rows.shape)
+        return np.asarray(np.matmul(self._head.T, heads).reshape(rows.shape))

@@ -52,11 +52,12 @@ def left_over(store: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def outlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model with one huge activation that means nothing, as real ones have: int8 rounds everything else away."""
+    """A model with huge weights for a channel that is always zero: rounded together with them, the others are lost."""
     tiny = TinyLlama(seed=6)
+    tiny.weights["embed"][:, 0] = 0
     for index in range(2):
-        tiny.weights[f"{index}.norm2"][0] = 3000
-        tiny.weights[f"{index}.gate"][:, 0] = tiny.weights[f"{index}.up"][:, 0] = 0
+        tiny.weights[f"{index}.o"][0] = tiny.weights[f"{index}.down"][0] = 0
+        tiny.weights[f"{index}.gate"][:, 0] = tiny.weights[f"{index}.up"][:, 0] = 3000
     return tiny.write_gguf(tmp_path_factory.mktemp("outlier") / "outlier.gguf")
 
 
@@ -99,14 +100,20 @@ def test_a_damaged_package_is_built_again(tiny_gguf: Path, tmp_path: Path) -> No
     assert left_over(tmp_path) == []
 
 
-def test_int8_is_measured(tiny_gguf: Path, tmp_path: Path) -> None:
-    path = build_package(str(tiny_gguf), precision="int8", store=tmp_path)
+@pytest.mark.parametrize(("precision", "padding"), [("int8", 1), ("int8-weights", 1), ("int4", 2)])
+def test_an_inexact_precision_is_measured(tiny_gguf: Path, tmp_path: Path, precision: str, padding: int) -> None:
+    # 4 bits in blocks of 32 are too few for a model whose rows have 64 numbers.
+    path = build_package(str(tiny_gguf), precision=precision, store=tmp_path, allow_inaccurate=precision == "int4")
     manifest = load_package(path, verify=True).manifest
-    assert manifest.accuracy is not None
-    assert manifest.accuracy.tokens > 500
-    assert 0.93 <= manifest.accuracy.top1 < 1
-    assert 0 < manifest.accuracy.mean_kl <= 0.02
-    assert not manifest.allow_inaccurate
+    accuracy = manifest.accuracy
+    assert accuracy is not None
+    assert accuracy.tokens > 1000
+    assert accuracy.min_top1 <= accuracy.top1 < 1 or manifest.allow_inaccurate
+    assert 0 < accuracy.mean_kl <= (0.5 if manifest.allow_inaccurate else accuracy.max_mean_kl)
+    assert accuracy.perplexity is not None
+    assert accuracy.reference_perplexity is not None
+    assert accuracy.perplexity == pytest.approx(accuracy.reference_perplexity, rel=0.3)
+    assert manifest.pad_rows_to_multiple == padding
 
 
 def test_an_inaccurate_package_is_published_only_on_request(outlier: Path, tmp_path: Path) -> None:

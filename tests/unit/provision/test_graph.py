@@ -12,6 +12,7 @@ from ai_assistant.errors import ConfigurationError
 from ai_assistant.provision.gguf_checkpoint import GgufCheckpoint
 from ai_assistant.provision.graph import graph_bytes, write_graph
 from ai_assistant.provision.graph_session import GraphSession
+from ai_assistant.provision.rotation import RotatedCheckpoint
 from unit.provision.tiny_llama import HEAD, HIDDEN, KV_HEADS, LAYERS, VOCABULARY, TinyLlama
 
 IDS = [5, 100, 7, 7, 42, 200, 3, 261, 90, 11]
@@ -19,7 +20,8 @@ IDS = [5, 100, 7, 7, 42, 200, 3, 261, 90, 11]
 
 def written(model: Path, folder: Path, precision: str) -> Path:
     folder.mkdir(exist_ok=True)
-    write_graph(GgufCheckpoint(model), folder, precision=precision)
+    checkpoint = GgufCheckpoint(model)
+    write_graph(RotatedCheckpoint(checkpoint) if precision == "int8" else checkpoint, folder, precision=precision)
     return folder / "model.onnx"
 
 
@@ -86,7 +88,7 @@ def test_a_row_does_not_depend_on_its_batch(tiny_gguf: Path, tmp_path: Path, pre
     np.testing.assert_array_equal(alone, together)
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 2e-4), ("int8", 0.4)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 2e-4), ("int8", 0.6)])
 def test_ragged_rows_share_buffers_with_room_to_spare(
     tiny: TinyLlama, tiny_gguf: Path, tmp_path: Path, precision: str, tolerance: float
 ) -> None:
