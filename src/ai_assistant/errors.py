@@ -165,10 +165,23 @@ class ModelRejectedError(ModelError):
     code = "model_rejected"
 
 
+class PackageInUseError(ModelError):
+    """A running worker uses this model package."""
+
+    code = "package_in_use"
+    status = 409
+
+
 class SourceError(ModelError):
     """The model source cannot be read."""
 
     code = "download_failed"
+
+
+class SourceUnreachableError(SourceError):
+    """The server of the model source does not answer."""
+
+    code = "source_unreachable"
 
 
 class ChecksumMismatchError(SourceError):

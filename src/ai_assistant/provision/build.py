@@ -10,7 +10,7 @@ import importlib.metadata
 import json
 import shutil
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from ai_assistant.engine.model_package import (
     PackageFile,
     PackageSource,
 )
-from ai_assistant.errors import ModelRejectedError
+from ai_assistant.errors import ModelRejectedError, SourceUnreachableError
 from ai_assistant.provision.calibration import CALIBRATED, calibrate
 from ai_assistant.provision.checkpoint import Checkpoint, TokenizerFiles
 from ai_assistant.provision.checkpoints import open_checkpoint
@@ -41,9 +41,9 @@ from ai_assistant.provision.graph import (
     write_graph,
 )
 from ai_assistant.provision.passages import CALIBRATION_PASSAGES
-from ai_assistant.provision.progress import CONVERT, VERIFY, Progress, no_progress
+from ai_assistant.provision.progress import CONVERT, RESOLVE, VERIFY, Progress, no_progress
 from ai_assistant.provision.sources import FetchedModel, Source, parse_source
-from ai_assistant.provision.store import DOWNLOADS, ModelStore
+from ai_assistant.provision.store import ModelStore
 from ai_assistant.provision.verification import check_answers, check_rows, encoded, measure_accuracy
 
 # Raised whenever the same source leads to another package than before.
@@ -84,8 +84,16 @@ def build_package(
     check_precision(precision)
     report = progress or no_progress
     parsed = parse_source(source)
-    recipe = _Recipe(parsed.pin(report), precision, BUILDER_VERSION, allow_inaccurate)
     model_store = ModelStore(store)
+    recipe = _Recipe("", precision, BUILDER_VERSION, allow_inaccurate)
+    try:
+        recipe = replace(recipe, source=parsed.pin(report))
+    except SourceUnreachableError as error:
+        # What a branch means today cannot be asked; a restart must not depend on that.
+        if package := model_store.last_built(parsed.given, asdict(recipe)):
+            report(RESOLVE, 0, None, None, f"{error.message} Taking what was built of {parsed.given} before.")
+            return package
+        raise
     if package := model_store.built_from(recipe.key):
         return package
     model_store.prepare()
@@ -94,22 +102,24 @@ def build_package(
         if package := model_store.built_from(recipe.key):
             return package
         model_store.remove_leftovers(but=recipe.key)
-        with model_store.workspace(recipe.key) as workspace:
-            package = _Build(parsed, recipe, model_store, workspace, report).run()
-            model_store.remember(recipe.key, asdict(recipe), package.name)
+        with model_store.downloads(recipe.source, report) as downloads, model_store.workspace(recipe.key) as workspace:
+            package = _Build(parsed, recipe, model_store, downloads, workspace, report).run()
+            model_store.remember(recipe.key, asdict(recipe), package.name, given=parsed.given)
         return package
 
 
 class _Build:
     """One run of the steps, in a folder of its own."""
 
-    def __init__(self, source: Source, recipe: _Recipe, store: ModelStore, workspace: Path, progress: Progress) -> None:
+    def __init__(
+        self, source: Source, recipe: _Recipe, store: ModelStore, downloads: Path, workspace: Path, progress: Progress
+    ) -> None:
         self._source = source
         self._recipe = recipe
         self._store = store
         self._folder = workspace / "package"
         self._reference = workspace / "reference"
-        self._downloads = workspace / DOWNLOADS
+        self._downloads = downloads
         self._progress = progress
 
     def run(self) -> Path:
@@ -192,7 +202,7 @@ class _Build:
                 resolved=fetched.resolved,
                 sha256=fetched.sha256,
                 name=checkpoint.name,
-                licence=checkpoint.licence,
+                licence=checkpoint.licence or fetched.licence,
             ),
             architecture=architecture,
             precision=self._recipe.precision,

@@ -132,10 +132,12 @@ class ProgressLines:
         """Whether the line was one of progress."""
         try:
             fields = json.loads(line)
-            stage, done, total = str(fields["stage"]), int(fields["done"]), fields["total"]
+            stage, done, total = str(fields["stage"]), int(fields["bytes"]), fields["total"]
         except (ValueError, KeyError, TypeError):
             return False
         now = self._clock()
+        if fields.get("note"):
+            self._console.say(f"model: {fields['note']}")
         if stage != self._stage or now - self._said_at >= SAY_SECONDS:
             share = f" {100 * done // int(total)} %" if total else ""
             self._console.say(f"model: {stage}{share}")
