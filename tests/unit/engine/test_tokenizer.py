@@ -101,7 +101,12 @@ def test_broken_and_unknown_tokenizers_are_refused_with_a_sentence() -> None:
 def test_byte_fallback_tokens_are_spelled_as_llama_spells_them() -> None:
     decoder = {
         "type": "Sequence",
-        "decoders": [{"type": "Replace"}, {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip"}],
+        "decoders": [
+            {"type": "Replace"},
+            {"type": "ByteFallback"},
+            {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+        ],
     }
     content = {"model": {"vocab": {"<s>": 0, "▁hi": 1, "<0xC3>": 2}}, "decoder": decoder}
     content["added_tokens"] = [{"id": 0, "content": "<s>", "special": True}, {"id": 9, "content": "<tool>", "special": False}]
