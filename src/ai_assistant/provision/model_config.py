@@ -6,11 +6,13 @@ Where a key is missing, it means what transformers takes it for.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from ai_assistant.engine.model_package import Architecture
 from ai_assistant.errors import ModelPackageError, UnsupportedModelError
@@ -44,6 +46,9 @@ FAMILIES = {
     "qwen3": _Family("Qwen3ForCausalLM", kv_heads=32, head_size=128, sliding_window=4096),
 }
 
+
+# The key holds a path just as often.
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 # Keys that change what a model computes, and the values with which they do not.
 _ORDINARY: dict[str, tuple[Any, ...]] = {
@@ -95,9 +100,25 @@ def read_config(folder: Path) -> ModelConfig:
     family = _supported_family(content)
     _refuse_unsupported(content)
     config = validated(_Config, content)
-    heads = config.num_attention_heads
-    kv_heads = config.num_key_value_heads or (heads if "num_key_value_heads" in content else FAMILIES[family].kv_heads or heads)
-    head_size = config.head_dim or FAMILIES[family].head_size or config.hidden_size // heads
+    try:
+        architecture = _architecture(config, family, content.keys())
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UnsupportedModelError(f"The model's {first['loc'][0]} makes no sense: {first['msg']}.") from error
+    return ModelConfig(
+        architecture=architecture,
+        name=config.name_or_path if _HUB_NAME.fullmatch(config.name_or_path or "") else None,
+        is_tied=config.tie_word_embeddings,
+        optional_weights=_optional_weights(config, family),
+        eos_token_ids=token_ids(content.get("eos_token_id"), CONFIG_FILE),
+    )
+
+
+def _architecture(config: _Config, family: str, given: Collection[str]) -> Architecture:
+    assumed, heads = FAMILIES[family], config.num_attention_heads
+    # An explicit null and a key that is missing are not the same to transformers.
+    kv_heads = config.num_key_value_heads or (heads if "num_key_value_heads" in given else assumed.kv_heads or heads)
+    head_size = config.head_dim or assumed.head_size or config.hidden_size // heads
     _check_heads(heads, kv_heads, head_size)
     rotation = read_rotation(
         config.rope_parameters or config.rope_scaling,
@@ -105,7 +126,8 @@ def read_config(folder: Path) -> ModelConfig:
         positions=config.max_position_embeddings,
         head_size=head_size,
     )
-    architecture = Architecture(
+    window = config.sliding_window if "sliding_window" in given else assumed.sliding_window
+    return Architecture(
         family=family,
         layers=config.num_hidden_layers,
         hidden_size=config.hidden_size,
@@ -118,14 +140,7 @@ def read_config(folder: Path) -> ModelConfig:
         rope_theta=rotation.theta,
         rms_norm_eps=config.rms_norm_eps,
         rope_scaling=rotation.scaling,
-        sliding_window=_sliding_window(config, family, "sliding_window" in content, rotation.positions),
-    )
-    return ModelConfig(
-        architecture=architecture,
-        name=config.name_or_path or None,
-        is_tied=config.tie_word_embeddings,
-        optional_weights=_optional_weights(config, family),
-        eos_token_ids=token_ids(content.get("eos_token_id"), CONFIG_FILE),
+        sliding_window=_window_of_all_layers(config, family, window, rotation.positions),
     )
 
 
@@ -165,9 +180,8 @@ def _check_heads(heads: int, kv_heads: int, head_size: int) -> None:
         raise UnsupportedModelError(f"A head size of {head_size} is not supported: it must be a multiple of 8.")
 
 
-def _sliding_window(config: _Config, family: str, is_given: bool, positions: int) -> int | None:
-    """The window of all layers; None where every token sees all before it."""
-    window = config.sliding_window if is_given else FAMILIES[family].sliding_window
+def _window_of_all_layers(config: _Config, family: str, window: int | None, positions: int) -> int | None:
+    """None where every token sees all before it."""
     if family == "llama" or (family != "mistral" and not config.use_sliding_window):
         return None
     types = set(config.layer_types or ())

@@ -59,6 +59,13 @@ def test_a_llama_is_read_in_full(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "name"), [("org/Tiny-1.5B", "org/Tiny-1.5B"), ("/home/me/tiny", None), ("./tiny/1", None), ("", None), (None, None)]
+)
+def test_a_path_is_no_name(tmp_path: Path, given: str | None, name: str | None) -> None:
+    assert read(tmp_path, LLAMA | {"_name_or_path": given}).name == name
+
+
+@pytest.mark.parametrize(
     ("content", "expected"),
     [
         (LLAMA, set()),
@@ -152,6 +159,8 @@ def test_the_window_is_that_of_every_layer(tmp_path: Path, content: dict[str, An
         ({"num_hidden_layers": "16"}, "num_hidden_layers"),
         ({"num_hidden_layers": 0}, "num_hidden_layers"),
         ({"hidden_size": 10**400}, "hidden_size"),
+        ({"max_position_embeddings": 2**30}, "max_positions makes no sense"),
+        ({"rope_scaling": {"rope_type": "yarn", "factor": 1e11, "original_max_position_embeddings": 8}}, "max_positions"),
         ({"tie_word_embeddings": "yes"}, "tie_word_embeddings"),
     ],
 )
