@@ -80,6 +80,8 @@ def _tokenizer_json(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         missing = [
             {"id": token_id, **_described(token)} for token_id, token in sorted(added.items()) if token.content not in known
         ]
+        # What the trainer cut and padded its texts to; a prompt is to be whole.
+        content |= {"truncation": None, "padding": None}
         content["added_tokens"] = sorted([*(content.get("added_tokens") or ()), *missing], key=lambda token: token["id"])
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ModelPackageError(f"{_TOKENIZER} is damaged; download it again.") from error

@@ -127,6 +127,14 @@ def test_a_vocabulary_larger_than_the_model_is_another_models(folder: Path) -> N
         read(folder, rows=100)
 
 
+def test_what_the_trainer_cut_texts_to_does_not_cut_prompts(folder: Path) -> None:
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_truncation(4)
+    tokenizer.enable_padding(length=9)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    assert len(Tokenizer.from_str(read(folder).tokenizer_json).encode("longer than 4").ids) == 12
+
+
 def test_ids_with_gaps_are_refused(folder: Path, write: Write) -> None:
     content = json.loads((folder / "tokenizer.json").read_text())
     far = content["added_tokens"][0] | {"id": VOCABULARY + 7, "content": "<|far|>"}
