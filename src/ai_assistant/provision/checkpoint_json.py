@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -17,6 +18,9 @@ Count = Annotated[int, Field(gt=0, lt=2**31)]
 Positive = Annotated[float, Field(gt=0, lt=1e12)]
 
 
+_HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
 class Section(BaseModel):
     """Some keys of a file; those that are not named here are not read."""
 
@@ -29,7 +33,11 @@ _Section = TypeVar("_Section", bound=Section)
 def read_json_object(path: Path) -> dict[str, Any]:
     """The object in a JSON file of a checkpoint."""
     try:
-        content = json.loads(path.read_bytes())
+        raw = path.read_bytes()
+        content = json.loads(raw)
+        if _HALF_CHARACTER.search(raw):
+            # Half of a pair of UTF-16 is JSON but no text, and could not be written into a package.
+            json.dumps(content, ensure_ascii=False).encode()
     except OSError as error:
         raise ModelPackageError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:

@@ -83,7 +83,7 @@ def _tokenizer_json(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         # What the trainer cut and padded its texts to; a prompt is to be whole.
         content |= {"truncation": None, "padding": None}
         content["added_tokens"] = sorted([*(content.get("added_tokens") or ()), *missing], key=lambda token: token["id"])
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ModelPackageError(f"{_TOKENIZER} is damaged; download it again.") from error
     return content
 
@@ -150,8 +150,8 @@ def _chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:
         case None | str():
             return found
         case [*templates]:
-            by_name = {entry.get("name"): entry.get("template") for entry in templates if isinstance(entry, dict)}
-            template = by_name.get("default")
+            named = [entry for entry in templates if isinstance(entry, dict) and entry.get("name") == "default"]
+            template = named[-1].get("template") if named else None
             if template is None or isinstance(template, str):
                 return template
     raise ModelPackageError(f"The chat template in {_TOKENIZER_CONFIG} is neither a text nor a list of named texts.")

@@ -87,6 +87,11 @@ def test_a_model_may_have_no_template(folder: Path, write: Write) -> None:
     assert read(folder).chat_template is None
     write("tokenizer_config.json", chat_template=[{"name": "tool_use", "template": "tools"}])
     assert read(folder).chat_template is None
+    write("tokenizer_config.json", chat_template=[{"name": []}, {"name": "default", "template": "last"}])
+    assert read(folder).chat_template == "last"
+    write("tokenizer_config.json", chat_template="half \ud83d")
+    with pytest.raises(ModelPackageError, match=r"tokenizer_config.json is not JSON"):
+        read(folder)
     write("tokenizer_config.json", chat_template=5)
     with pytest.raises(ModelPackageError, match="neither a text nor a list"):
         read(folder)
