@@ -6,13 +6,15 @@ BIN := $(VENV)/bin
 UNIT_SECONDS ?= 120
 TYPED := src $(wildcard operator/ai_assistant_operator)
 
-.PHONY: help run test check generate requirements unit integration chaos bench clean
+.PHONY: help run export test check generate requirements unit integration chaos bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: $(VENV)/.standalone ## Start everything on this machine and open for business (PORT, MODEL, AI_ASSISTANT_*)
 	@$(if $(MODEL),AI_ASSISTANT_MODEL="$(MODEL)") exec $(BIN)/ai-assistant up
+
+export: .venv-export/.ready ## Make the environment that exports models which our own graph writer does not know (5 GB)
 
 test: $(VENV)/.dev ## All tests that need nothing but this machine
 	@bash tests/prerequisites.sh
@@ -34,7 +36,7 @@ requirements: $(VENV)/.dev ## Resolve dependencies anew into requirements/*.txt
 	bash requirements/compile.sh $(BIN)
 
 clean: ## Remove what make made (not your data)
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-export .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $$($(PYTHON) --version) is too old: Python 3.11 or newer is needed; name one by PYTHON=..." >&2; exit 1; }
@@ -50,4 +52,11 @@ $(VENV)/.standalone: requirements/standalone.txt pyproject.toml | $(VENV)/bin/py
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.standalone
 	@echo "Installing development tools into $(VENV)..."
 	@$(BIN)/python -m pip install --disable-pip-version-check -q --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# Beside the other one, for it needs older versions of what they share; builds find it there.
+.venv-export/.ready: requirements/export.txt | $(VENV)/bin/python
+	@echo "Installing torch, transformers and optimum into .venv-export (some minutes, once)..."
+	@$(BIN)/python -m venv --clear .venv-export
+	@.venv-export/bin/python -m pip install --disable-pip-version-check -q --require-hashes -r requirements/export.txt
 	@touch $@

@@ -21,3 +21,5 @@ done
 # A worker without a package builds one, and the same image provisions models.
 compile worker pyproject.toml --extra worker --extra provision --constraint requirements/standalone.txt "$@"
 compile build --group build --constraint requirements/standalone.txt "$@"
+# An environment beside the others, which agrees with none of them.
+compile export pyproject.toml --extra export "$@"

@@ -2,8 +2,10 @@
 
 import os
 
-pytest_plugins = ["servers", "demo_model", "platform_processes"]
+pytest_plugins = ["servers", "demo_model", "export_environment", "platform_processes"]
 
-# settings of the person who runs the tests must not leak into them
+# settings of the person who runs the tests must not leak into them, but for the place of an environment that takes minutes
+KEPT = "AI_ASSISTANT_EXPORT_PYTHON"
 for name in [name for name in os.environ if name.startswith("AI_ASSISTANT_") or name in ("PORT", "INTERNAL_PORT")]:
-    del os.environ[name]
+    if name != KEPT:
+        del os.environ[name]

@@ -95,7 +95,8 @@ class Architecture(_Record):
     head_size: int = Field(gt=0)
     intermediate_size: int = Field(gt=0)
     vocab_size: int = Field(gt=0)
-    max_positions: int = Field(gt=0)
+    # Twice the longest published context; every position has a row in the tables of a graph.
+    max_positions: int = Field(gt=0, le=1 << 21)
     rope_theta: float = Field(gt=0)
     rms_norm_eps: float = Field(gt=0)
     rope_scaling: RopeScaling | None = Field(default=None, exclude_if=_is_none)

@@ -28,7 +28,7 @@ class TokenBytes:
                 f"The model's tokenizer decodes by {', '.join(sorted(kinds)) or 'nothing'}; "
                 "supported: ByteLevel, ByteFallback, Metaspace."
             )
-        self.strips_first_space = not self._is_byte_level
+        self.strips_first_space = any(_strips_space(step) for step in decoders)
         self._letters = _byte_letters()
         vocabulary = content["model"]["vocab"]
         pairs = vocabulary.items() if isinstance(vocabulary, dict) else ((entry[0], i) for i, entry in enumerate(vocabulary))
@@ -58,6 +58,13 @@ def _decoder_steps(decoder: dict[str, Any] | None) -> list[dict[str, Any]]:
     return (
         [step for inner in decoder["decoders"] for step in _decoder_steps(inner)] if decoder["type"] == "Sequence" else [decoder]
     )
+
+
+def _strips_space(step: dict[str, Any]) -> bool:
+    """Whether a decoder drops the space that was put before the text when it was encoded."""
+    if step["type"] == "Metaspace":
+        return bool(step.get("prepend_scheme", "always") != "never")
+    return bool(step["type"] == "Strip" and step["content"] == " " and step["start"] > 0)
 
 
 def _byte_letters() -> dict[str, int]:

@@ -82,6 +82,15 @@ def test_templates_may_break_loops_and_ask_for_the_date() -> None:
     assert tokenizer.render_chat([*user("é<"), *user("b")]) == '4{"role": "user", "content": "é<"}'
 
 
+def test_templates_may_mark_what_is_trained_and_format_json() -> None:
+    source = (
+        "{% for m in messages %}{% generation %}{% set x = m.content %}{{ x }}{% endgeneration %}{{ x }}|{% endfor %}"
+        "{{ messages | tojson(ensure_ascii=True, separators=(',', ':'), sort_keys=True) }}"
+    )
+    rendered = make_tokenizer(source).render_chat(user("é"))
+    assert rendered == 'é|[{"content":"\\u00e9","role":"user"}]'
+
+
 def test_unknown_roles_and_models_without_template_are_refused(tokenizer: Tokenizer) -> None:
     with pytest.raises(InvalidRequestError, match="not a role"):
         tokenizer.encode_chat([{"role": "<|im_start|>", "content": "x"}])
@@ -101,7 +110,12 @@ def test_broken_and_unknown_tokenizers_are_refused_with_a_sentence() -> None:
 def test_byte_fallback_tokens_are_spelled_as_llama_spells_them() -> None:
     decoder = {
         "type": "Sequence",
-        "decoders": [{"type": "Replace"}, {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip"}],
+        "decoders": [
+            {"type": "Replace"},
+            {"type": "ByteFallback"},
+            {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+        ],
     }
     content = {"model": {"vocab": {"<s>": 0, "▁hi": 1, "<0xC3>": 2}}, "decoder": decoder}
     content["added_tokens"] = [{"id": 0, "content": "<s>", "special": True}, {"id": 9, "content": "<tool>", "special": False}]

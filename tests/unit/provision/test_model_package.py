@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ai_assistant.engine.model_package import load_package
+from ai_assistant.engine.model_package import Manifest, RopeScaling, load_package
 from ai_assistant.errors import ModelPackageError
 from ai_assistant.provision.build import build_package
 
@@ -28,6 +28,47 @@ def test_a_whole_package_verifies_wherever_it_lies(package: Path) -> None:
     assert loaded.tokenizer_path.is_file()
     assert loaded.chat_template_path == package / "chat_template.jinja"
     assert loaded.manifest.graph_contract == "gqa-slots/1"
+
+
+def test_a_manifest_from_before_a_field_keeps_its_digest() -> None:
+    architecture = {
+        "family": "llama",
+        "layers": 2,
+        "hidden_size": 64,
+        "heads": 4,
+        "kv_heads": 2,
+        "head_size": 16,
+        "intermediate_size": 96,
+        "vocab_size": 262,
+        "max_positions": 512,
+        "rope_theta": 5000.0,
+        "rms_norm_eps": 1e-05,
+    }
+    manifest = Manifest.model_validate(
+        {
+            "digest": "a4f08a29bf72c00ecbd754f7bfe94bbd",
+            "files": {},
+            "source": {"given": "m.gguf", "resolved": "m.gguf", "sha256": "0" * 64},
+            "architecture": architecture,
+            "precision": "fp32",
+            "kv_bytes_per_token": 512,
+            "eos_token_ids": (2,),
+            "tokenizer_sha256": "0" * 64,
+            "min_onnxruntime": "1.32",
+        }
+    )
+    assert manifest.content_digest() == manifest.digest
+    assert json.loads(manifest.to_json())["architecture"] == architecture
+
+
+def test_scaled_rotations_and_a_window_are_in_the_manifest(package: Path) -> None:
+    manifest = load_package(package).manifest
+    scaling = RopeScaling(kind="llama3", divisors=(1.0, 1.3333333333333333, 8.0))
+    architecture = manifest.architecture.model_copy(update={"rope_scaling": scaling, "sliding_window": 4096})
+    changed = manifest.model_copy(update={"architecture": architecture}).with_digest()
+    assert changed.digest != manifest.digest
+    (package / "manifest.json").write_text(changed.to_json())
+    assert load_package(package, verify=True).manifest.architecture == architecture
 
 
 def test_tampered_bytes_are_found_by_verify(package: Path) -> None:

@@ -29,10 +29,16 @@ VOCABULARY = len(TOKENS)
 
 @dataclass
 class TinyLlama:
-    """`weights` by original names; `is_tied` leaves out the output matrix."""
+    """`weights` by original names; `is_tied` leaves out the output matrix.
+
+    Biases, norms of queries and keys and a sliding window are what other families have.
+    """
 
     is_tied: bool = True
     seed: int = 0
+    has_biases: bool = False
+    has_head_norms: bool = False
+    window: int | None = None
     weights: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -59,6 +65,11 @@ class TinyLlama:
             }
             self.weights |= {f"{index}.{name}": matrix(*shape) for name, shape in shapes.items()}
             self.weights |= {f"{index}.norm1": norm(), f"{index}.norm2": norm()}
+            if self.has_biases:
+                biases = {f"{index}.{name}_bias": 0.5 * random.standard_normal(rows) for name, (rows, _) in shapes.items()}
+                self.weights |= {name: bias.astype(np.float32) for name, bias in biases.items()}
+            if self.has_head_norms:
+                self.weights |= {f"{index}.{name}_norm": norm()[:HEAD] for name in ("q", "k")}
 
     def logits(self, token_ids: list[int]) -> np.ndarray[Any, Any]:
         """Logits after every token, the way the paper's formulas read."""
@@ -73,20 +84,32 @@ class TinyLlama:
         def normed(x: np.ndarray[Any, Any], weight: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
             return x / np.sqrt((x**2).mean(-1, keepdims=True) + EPS) * weight
 
+        def linear(x: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
+            return np.asarray(x @ w[name].T + w.get(f"{name}_bias", 0))
+
+        def head_normed(x: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
+            return normed(x, w[name]) if self.has_head_norms else x
+
+        positions = np.arange(length)
+        is_hidden = positions[None] > positions[:, None]
+        if self.window:
+            is_hidden |= positions[None] <= positions[:, None] - self.window
         x = w["embed"][token_ids].astype(np.float64)
         for index in range(LAYERS):
             rows = normed(x, w[f"{index}.norm1"])
-            query = rotated((rows @ w[f"{index}.q"].T).reshape(length, HEADS, HEAD))
-            key = rotated((rows @ w[f"{index}.k"].T).reshape(length, KV_HEADS, HEAD)).repeat(HEADS // KV_HEADS, axis=1)
-            value = (rows @ w[f"{index}.v"].T).reshape(length, KV_HEADS, HEAD).repeat(HEADS // KV_HEADS, axis=1)
+            query = linear(rows, f"{index}.q").reshape(length, HEADS, HEAD)
+            key = linear(rows, f"{index}.k").reshape(length, KV_HEADS, HEAD)
+            value = linear(rows, f"{index}.v").reshape(length, KV_HEADS, HEAD).repeat(HEADS // KV_HEADS, axis=1)
+            query = rotated(head_normed(query, f"{index}.q_norm"))
+            key = rotated(head_normed(key, f"{index}.k_norm")).repeat(HEADS // KV_HEADS, axis=1)
             scores = np.einsum("qhd,khd->hqk", query, key) / np.sqrt(HEAD)
-            scores[:, np.triu(np.ones((length, length), bool), 1)] = -np.inf
+            scores[:, is_hidden] = -np.inf
             attention = np.exp(scores - scores.max(-1, keepdims=True))
             attention /= attention.sum(-1, keepdims=True)
-            x = x + np.einsum("hqk,khd->qhd", attention, value).reshape(length, -1) @ w[f"{index}.o"].T
+            x = x + linear(np.einsum("hqk,khd->qhd", attention, value).reshape(length, -1), f"{index}.o")
             rows = normed(x, w[f"{index}.norm2"])
-            gate = rows @ w[f"{index}.gate"].T
-            x = x + (gate / (1 + np.exp(-gate)) * (rows @ w[f"{index}.up"].T)) @ w[f"{index}.down"].T
+            gate = linear(rows, f"{index}.gate")
+            x = x + linear(gate / (1 + np.exp(-gate)) * linear(rows, f"{index}.up"), f"{index}.down")
         return np.asarray(normed(x, w["norm"]) @ w["head"].T)
 
     def write_gguf(
