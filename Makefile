@@ -1,12 +1,17 @@
 # `make run` and `make test` need Python >= 3.11 and pip, nothing else.
 SHELL := /bin/bash
 PYTHON ?= python3
-VENV ?= .venv
+# onnxruntime-gpu takes the place of onnxruntime, so a GPU gets an environment of its own.
+ifneq (,$(filter gpu-test,$(MAKECMDGOALS)))
+AI_ASSISTANT_DEVICE ?= cuda
+endif
+CUDA := $(if $(filter cuda%,$(AI_ASSISTANT_DEVICE)),-cuda)
+VENV ?= .venv$(CUDA)
 BIN := $(VENV)/bin
 UNIT_SECONDS ?= 120
 TYPED := src $(wildcard operator/ai_assistant_operator)
 
-.PHONY: help run export test check generate requirements unit integration chaos bench clean
+.PHONY: help run export test check generate requirements unit integration chaos gpu-test bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,24 +37,28 @@ generate: $(VENV)/.dev ## Write the files that are derived from code
 unit integration chaos: $(VENV)/.dev ## One folder of tests
 	$(BIN)/python -m pytest tests/$@
 
+gpu-test: $(VENV)/.standalone ## Check this machine's GPU with the demo model (AI_ASSISTANT_DEVICE=cuda:INDEX)
+	TEST_DEVICE=$(AI_ASSISTANT_DEVICE) $(BIN)/python -m pytest -s tests/gpu
+
 requirements: $(VENV)/.dev ## Resolve dependencies anew into requirements/*.txt
 	bash requirements/compile.sh $(BIN)
 
 clean: ## Remove what make made (not your data)
-	rm -rf $(VENV) .venv-export .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-export .venv-cuda .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $$($(PYTHON) --version) is too old: Python 3.11 or newer is needed; name one by PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "error: no virtual environment could be made; on Debian: apt-get install python3-venv" >&2; exit 1; }
 
 # pip checks every file against the hashes; the product itself is installed editable, without a download of its build tool
-$(VENV)/.standalone: requirements/standalone.txt pyproject.toml | $(VENV)/bin/python
+$(VENV)/.standalone: requirements/standalone$(CUDA).txt pyproject.toml | $(VENV)/bin/python
 	@echo "Installing dependencies into $(VENV) (about a minute, once)..."
-	@$(BIN)/python -m pip install --disable-pip-version-check -q --require-hashes -r requirements/standalone.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check -q --require-hashes -r requirements/standalone$(CUDA).txt
 	@$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.standalone
+	@test -z "$(CUDA)" || { echo "error: the development tools bring onnxruntime, which must not meet onnxruntime-gpu: unset AI_ASSISTANT_DEVICE" >&2; exit 1; }
 	@echo "Installing development tools into $(VENV)..."
 	@$(BIN)/python -m pip install --disable-pip-version-check -q --require-hashes -r requirements/dev.txt
 	@touch $@

@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 
 usage() {
   cat <<'HELP'
-Usage: images/build.sh [TARGET...]        targets: gateway worker bot (default: all)
+Usage: images/build.sh [TARGET...]        targets: gateway worker bot (default: these), worker-cuda
 
 Makes the images PREFIX-TARGET:TAG from images/Dockerfile.
 
@@ -27,9 +27,9 @@ for argument in "$@"; do
       usage
       exit 0
       ;;
-    gateway | worker | bot) targets+=("$argument") ;;
+    gateway | worker | worker-cuda | bot) targets+=("$argument") ;;
     *)
-      echo "error: $argument is not a target: gateway, worker or bot (see --help)" >&2
+      echo "error: $argument is not a target: gateway, worker, worker-cuda or bot (see --help)" >&2
       exit 2
       ;;
   esac

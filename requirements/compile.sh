@@ -20,6 +20,10 @@ for extra in gateway bot; do
 done
 # A worker without a package builds one, and the same image provisions models.
 compile worker pyproject.toml --extra worker --extra provision --constraint requirements/standalone.txt "$@"
+# The same with onnxruntime-gpu in the place of onnxruntime; the tests of GPUs run in the environment that `make run` makes for them.
+compile standalone-cuda pyproject.toml --extra standalone-cuda --group build --group test \
+  --constraint requirements/standalone.txt "$@"
+compile worker-cuda pyproject.toml --extra worker-cuda --constraint requirements/standalone.txt "$@"
 compile build --group build --constraint requirements/standalone.txt "$@"
 # An environment beside the others, which agrees with none of them.
 compile export pyproject.toml --extra export "$@"

@@ -25,6 +25,10 @@ from typer.cli import get_docs_for_click
 
 from ai_assistant import cli
 from ai_assistant.metrics import GatewayMetrics, WorkerMetrics
+from ai_assistant.provision.graph import execution_providers
+from ai_assistant.provision.memory import SHORT_CONTEXT
+from ai_assistant.provision.model_sizes import size_table
+from ai_assistant.provision.verification import THRESHOLDS
 from ai_assistant.settings import (
     PREFIX,
     ApiKey,
@@ -235,6 +239,24 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
+def model_sizes_page() -> str:
+    """Which model fits which memory, and how exact each precision has to be."""
+    precisions = [
+        [f"`{name}`", "CUDA; CPU, slowly" if len(execution_providers(name)) > 1 else "CPU", f"{least:.1%}", f"{most:g}"]
+        for name, (least, most) in THRESHOLDS.items()
+    ]
+    parts = [
+        "# Model sizes and precisions",
+        GENERATED,
+        "Computed from the published configurations; what it means stands in [models.md](../models.md). GB are 10^9 bytes.",
+        f"To run is with one conversation of {SHORT_CONTEXT} tokens; each further one takes its tokens by the column for 1000.",
+        table(*size_table()),
+        "A package is published when it agrees with the model in fp32 as follows:",
+        table(["Precision", "Computed on", "Same likeliest token, at least", "Mean divergence (KL), at most"], precisions),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 def pages() -> dict[str, str]:
     """What there should be, by path from the root of the repository."""
     return {
@@ -243,6 +265,7 @@ def pages() -> dict[str, str]:
         "docs/reference/metrics.md": metrics_page(),
         "docs/reference/cli.md": commands_page(),
         "docs/reference/openapi.json": openapi(),
+        "docs/reference/model-sizes.md": model_sizes_page(),
     }
 
 

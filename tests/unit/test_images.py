@@ -16,13 +16,18 @@ from unit.dockerfile import Stage, stages
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = ("gateway", "worker", "bot")
+CUDA = "worker-cuda"
 STAGES = stages(ROOT / "images/Dockerfile")
 TEXT = (ROOT / "images/Dockerfile").read_text()
 
 
-@pytest.fixture(params=TARGETS)
+@pytest.fixture(params=[*TARGETS, CUDA])
 def target(request: pytest.FixtureRequest) -> Stage:
     return STAGES[request.param]
+
+
+def process(target: Stage) -> str:
+    return target.name.removesuffix("-cuda")
 
 
 def test_an_ordinary_user_by_number(target: Stage) -> None:
@@ -32,9 +37,9 @@ def test_an_ordinary_user_by_number(target: Stage) -> None:
 def test_ends_and_checks(target: Stage) -> None:
     assert target.all("STOPSIGNAL") == ["SIGTERM"]
     assert target.all("ENTRYPOINT") == ['["ai-assistant"]']
-    assert target.all("CMD") == [f'["{target.name}"]']
+    assert target.all("CMD") == [f'["{process(target)}"]']
     (check,) = target.all("HEALTHCHECK")
-    assert check.endswith(f'CMD ["python", "/opt/healthcheck.py", "{target.name}"]')
+    assert check.endswith(f'CMD ["python", "/opt/healthcheck.py", "{process(target)}"]')
 
 
 def test_labels(target: Stage) -> None:
@@ -45,7 +50,7 @@ def test_labels(target: Stage) -> None:
 
 def test_environment_is_known(target: Stage) -> None:
     names = re.findall(r"AI_ASSISTANT_(\w+)=", " ".join(target.all("ENV")))
-    fields = PROCESSES[target.name].model_fields | PROCESSES["up"].model_fields
+    fields = PROCESSES[process(target)].model_fields | PROCESSES["up"].model_fields
     assert [name for name in names if name.lower() not in fields] == []
     assert "PYTHONUNBUFFERED=1" in " ".join(target.all("ENV"))
 
@@ -71,7 +76,7 @@ def test_base_image_is_an_argument_with_a_version() -> None:
     (base,) = re.findall(r"^ARG BASE_IMAGE=(\S+)$", TEXT, re.MULTILINE)
     assert "latest" not in TEXT
     assert re.fullmatch(r"python:3\.\d+-\S+", base), "no registry in it, and a version"
-    assert {stage.base for stage in STAGES.values()} == {"${BASE_IMAGE}", "runtime"}
+    assert {stage.base for stage in STAGES.values()} == {"${BASE_IMAGE}", "runtime", "worker-runtime"}
 
 
 def test_what_is_copied_reaches_the_builder() -> None:
@@ -107,6 +112,12 @@ def test_build_script(tmp_path: Path) -> None:
         assert "--build-arg BASE_IMAGE=own/python:3.12" in call
 
 
+def test_the_image_for_gpus_is_built_on_request_only(tmp_path: Path) -> None:
+    assert build(tmp_path, CUDA).returncode == 0
+    (call,) = (tmp_path / "calls").read_text().splitlines()
+    assert f"--target {CUDA} --tag ai-assistant-{CUDA}:dev" in call
+
+
 def test_build_script_with_buildah_keeps_health_checks(tmp_path: Path) -> None:
     assert build(tmp_path, "bot", BUILDER="buildah").returncode == 0
     assert (tmp_path / "calls").read_text().startswith("buildah build --format docker")
@@ -116,7 +127,7 @@ def test_build_script_says_what_is_wrong(tmp_path: Path) -> None:
     result = build(tmp_path, "operator")
     assert (result.returncode, result.stderr) == (
         2,
-        "error: operator is not a target: gateway, worker or bot (see --help)\n",
+        "error: operator is not a target: gateway, worker, worker-cuda or bot (see --help)\n",
     )
     assert "BASE_IMAGE" in build(tmp_path, "--help").stdout
     assert not (tmp_path / "calls").exists()

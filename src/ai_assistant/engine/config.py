@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ai_assistant.engine.device import parse_device
 from ai_assistant.errors import ConfigurationError
 
 
@@ -21,9 +22,14 @@ class EngineConfig:
     """Prompt tokens computed between two decode steps. Smaller: shorter pauses of running answers, slower prompts."""
 
     kv_memory_bytes: int | None = None
-    """Memory for keys and values of all running sequences. None: as much as all slots at full context would take."""
+    """Memory for keys and values of all running sequences. None: as much as all slots at full context would take, or on a GPU
+    what is free there once the model is loaded."""
+
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:INDEX`, or `auto`: CUDA for a package that is made for it where it can be used."""
 
     def __post_init__(self) -> None:
+        parse_device(self.device)
         for name in ("num_slots", "max_context", "prefill_chunk", "kv_memory_bytes"):
             value = getattr(self, name)
             if value is not None and value < 1:

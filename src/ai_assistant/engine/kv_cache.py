@@ -21,7 +21,7 @@ class KVCache:
     def __init__(self, config: EngineConfig, runner: ModelRunner) -> None:
         self.bytes_per_token = runner.kv_bytes_per_token
         self.num_slots = min(config.num_slots, runner.max_rows or config.num_slots)
-        self.memory_bytes = config.kv_memory_bytes
+        self.memory_bytes = runner.kv_memory_bytes if config.kv_memory_bytes is None else config.kv_memory_bytes
         self.max_context = min(config.max_context or runner.max_positions, runner.max_positions)
         if self.memory_bytes is not None:
             # One sequence alone must always fit, or it could be put back for ever.

@@ -26,6 +26,8 @@ class ModelRunner(Protocol):
     kv_bytes_per_token: int
     max_rows: int | None
     """Rows this runner can hold at most; None: any number."""
+    kv_memory_bytes: int | None
+    """What its device has for keys and values; None: not limited, or nobody knows."""
 
     def resize(self, num_rows: int, capacity: int, lengths: Sequence[int]) -> None:
         """Make room for `num_rows` rows of `capacity` tokens; row r keeps its first `lengths[r]` tokens."""

@@ -28,6 +28,9 @@ def try_model(
     greedy: Annotated[bool, typer.Option("--greedy", help="The same as --temperature 0.")] = False,
     seed: Annotated[int, typer.Option(help="The same seed gives the same answer.")] = 0,
     stop: Annotated[list[str] | None, typer.Option(help="Stop before this text; can be given several times.")] = None,
+    device: Annotated[
+        str, typer.Option(envvar="AI_ASSISTANT_DEVICE", help="Where to compute: auto, cpu, cuda or cuda:INDEX.")
+    ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with all token ids.")] = False,
 ) -> None:
     """Ask a model package something and print its answer."""
@@ -36,7 +39,7 @@ def try_model(
 
         sampling = SamplingParams(max_tokens=max_tokens, temperature=0 if greedy else temperature, seed=seed)
         chat = _chat(question, messages, system)
-        answer = _answer(package, chat, sampling, stop or [], _ignore if as_json else _write)
+        answer = _answer(package, device, chat, sampling, stop or [], _ignore if as_json else _write)
     except (AssistantError, ValueError) as error:
         _fail(str(error))
     except ModuleNotFoundError as error:
@@ -64,7 +67,7 @@ def _is_message(value: Any) -> bool:
 
 
 def _answer(
-    folder: Path, chat: list[dict[str, str]], sampling: SamplingParams, stop: list[str], show: Callable[[str], None]
+    folder: Path, device: str, chat: list[dict[str, str]], sampling: SamplingParams, stop: list[str], show: Callable[[str], None]
 ) -> dict[str, Any]:
     from ai_assistant.engine.backends import load_runner
     from ai_assistant.engine.config import EngineConfig
@@ -77,7 +80,7 @@ def _answer(
 
     package = load_package(folder)
     tokenizer = Tokenizer.of_package(package)
-    config = EngineConfig(num_slots=1)
+    config = EngineConfig(num_slots=1, device=device)
     engine = LLMEngine(load_runner(package, config), config)
     room = min(sampling.max_tokens, engine.max_context // 2)
     prompt_ids = build_prompt(tokenizer, chat, max_prompt_tokens=engine.max_context - room)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import logging
 import shutil
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
@@ -33,18 +34,21 @@ from ai_assistant.provision.checkpoints import open_checkpoint
 from ai_assistant.provision.disk import require_space, writing_to
 from ai_assistant.provision.graph import (
     PRECISIONS,
-    check_precision,
     execution_providers,
     graph_bytes,
     kv_bytes_per_token,
     row_multiple,
     write_graph,
 )
+from ai_assistant.provision.memory import memory_limit, require_memory
 from ai_assistant.provision.passages import CALIBRATION_PASSAGES
+from ai_assistant.provision.precision_choice import precisions_to_try
 from ai_assistant.provision.progress import CONVERT, RESOLVE, VERIFY, Progress, no_progress
 from ai_assistant.provision.sources import FetchedModel, Source, parse_source
 from ai_assistant.provision.store import ModelStore
 from ai_assistant.provision.verification import check_answers, check_rows, encoded, measure_accuracy
+
+logger = logging.getLogger(__name__)
 
 # Raised whenever the same source leads to another package than before.
 BUILDER_VERSION = 2
@@ -60,7 +64,7 @@ _CPU_ENVIRONMENT = {"ORT_GQA_DISABLE_FLASH_ATTENTION": "1"}
 
 @dataclass(frozen=True)
 class _Recipe:
-    """All that decides what comes out of a build."""
+    """All that decides what comes out of a build; several precisions, joined by commas, are tried until one is exact enough."""
 
     source: str
     precision: str
@@ -76,16 +80,20 @@ def build_package(
     source: str,
     *,
     precision: str = _REFERENCE_PRECISION,
+    device: str = "auto",
     store: Path,
     allow_inaccurate: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Returns the folder of the package made of `source`, building it unless the store has it whole."""
-    check_precision(precision)
+    """Returns the folder of the package made of `source`, building it unless the store has it whole.
+
+    With the precision `auto`, `device` decides what is tried, in the order of `precisions_to_try`.
+    """
+    precisions = precisions_to_try(precision, device)
     report = progress or no_progress
     parsed = parse_source(source)
     model_store = ModelStore(store)
-    recipe = _Recipe("", precision, BUILDER_VERSION, allow_inaccurate)
+    recipe = _Recipe("", ",".join(precisions), BUILDER_VERSION, allow_inaccurate)
     try:
         recipe = replace(recipe, source=parsed.pin(report))
     except SourceUnreachableError as error:
@@ -116,6 +124,7 @@ class _Build:
     ) -> None:
         self._source = source
         self._recipe = recipe
+        self._precision, *self._others = recipe.precision.split(",")
         self._store = store
         self._folder = workspace / "package"
         self._reference = workspace / "reference"
@@ -127,6 +136,19 @@ class _Build:
         checkpoint = open_checkpoint(fetched.path)
         # Read first: most models that are not supported fail here, before anything large is written.
         tokenizer = checkpoint.tokenizer()
+        while True:
+            try:
+                return self._attempt(fetched, checkpoint, tokenizer)
+            except ModelRejectedError as error:
+                if not self._others:
+                    raise
+                logger.warning("%s Trying %s.", error.message.partition(" Choose ")[0], self._others[0])
+                self._precision, *self._others = self._others
+                for folder in (self._folder, self._reference):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    def _attempt(self, fetched: FetchedModel, checkpoint: Checkpoint, tokenizer: TokenizerFiles) -> Path:
+        require_memory(checkpoint.architecture, self._precision, _REFERENCE_PRECISION, memory_limit())
         needed = self._needed_bytes(checkpoint.architecture)
         require_space(self._store.root, needed)
         with writing_to(self._store.root, needed):
@@ -140,10 +162,10 @@ class _Build:
 
     @property
     def _is_reference(self) -> bool:
-        return self._recipe.precision == _REFERENCE_PRECISION
+        return self._precision == _REFERENCE_PRECISION
 
     def _needed_bytes(self, architecture: Architecture) -> int:
-        needed = graph_bytes(architecture, self._recipe.precision) + _SPARE_BYTES
+        needed = graph_bytes(architecture, self._precision) + _SPARE_BYTES
         return needed if self._is_reference else needed + graph_bytes(architecture, _REFERENCE_PRECISION)
 
     def _write_tokenizer(self, tokenizer: TokenizerFiles) -> None:
@@ -153,7 +175,6 @@ class _Build:
 
     def _write_graphs(self, checkpoint: Checkpoint) -> None:
         """Writes the graph; before it, for an inexact precision, the fp32 graph to calibrate by and to measure it against."""
-        precision = self._recipe.precision
         total = self._needed_bytes(checkpoint.architecture) - _SPARE_BYTES
         done = 0
 
@@ -166,23 +187,23 @@ class _Build:
         if not self._is_reference:
             self._reference.mkdir()
             write_graph(checkpoint, self._reference, precision=_REFERENCE_PRECISION, on_written=written)
-        if precision in CALIBRATED:
+        if self._precision in CALIBRATED:
             texts = encoded(self._folder, CALIBRATION_PASSAGES, checkpoint.architecture)
             calibration = calibrate(checkpoint, self._reference, texts)
             checkpoint, delicate = calibration.applied(checkpoint), calibration.delicate_layers
-        write_graph(checkpoint, self._folder, precision=precision, delicate_layers=delicate, on_written=written)
+        write_graph(checkpoint, self._folder, precision=self._precision, delicate_layers=delicate, on_written=written)
 
     def _verify(self, architecture: Architecture) -> Accuracy | None:
         self._progress(VERIFY, 0, None)
         check_answers(self._folder, architecture, is_exact=self._is_reference)
-        check_rows(self._folder, architecture, multiple=row_multiple(self._recipe.precision))
+        check_rows(self._folder, architecture, multiple=row_multiple(self._precision))
         if self._is_reference:
             return None
-        accuracy = measure_accuracy(self._folder, self._reference, architecture, self._recipe.precision)
+        accuracy = measure_accuracy(self._folder, self._reference, architecture, self._precision)
         shutil.rmtree(self._reference)
         if not accuracy.is_sufficient and not self._recipe.allow_inaccurate:
             raise ModelRejectedError(
-                f"In {self._recipe.precision} the model agrees with fp32 on {accuracy.top1:.1%} of {accuracy.tokens} tokens"
+                f"In {self._precision} the model agrees with fp32 on {accuracy.top1:.1%} of {accuracy.tokens} tokens"
                 f" with a divergence of {accuracy.mean_kl:.4f}; asked for are at least {accuracy.min_top1:.1%}"
                 f" and at most {accuracy.max_mean_kl}. Choose another precision, or publish it all the same with"
                 " --allow-inaccurate."
@@ -193,7 +214,7 @@ class _Build:
         self, fetched: FetchedModel, checkpoint: Checkpoint, tokenizer: TokenizerFiles, accuracy: Accuracy | None
     ) -> Manifest:
         architecture = checkpoint.architecture
-        activation = PRECISIONS[self._recipe.precision].activation
+        activation = PRECISIONS[self._precision].activation
         files = {path.name: _described(path) for path in sorted(self._folder.iterdir())}
         return Manifest(
             files=files,
@@ -205,16 +226,16 @@ class _Build:
                 licence=checkpoint.licence or fetched.licence,
             ),
             architecture=architecture,
-            precision=self._recipe.precision,
+            precision=self._precision,
             kv_dtype="float16" if activation == np.float16 else "float32",
-            kv_bytes_per_token=kv_bytes_per_token(architecture, self._recipe.precision),
-            pad_rows_to_multiple=row_multiple(self._recipe.precision),
+            kv_bytes_per_token=kv_bytes_per_token(architecture, self._precision),
+            pad_rows_to_multiple=row_multiple(self._precision),
             eos_token_ids=tokenizer.eos_token_ids,
             special_tokens=dict(tokenizer.special_tokens),
             tokenizer_sha256=files[TOKENIZER_FILE].sha256,
             accuracy=accuracy,
             allow_inaccurate=accuracy is not None and not accuracy.is_sufficient,
-            execution_providers=execution_providers(self._recipe.precision),
+            execution_providers=execution_providers(self._precision),
             environment=_CPU_ENVIRONMENT,
             built_with={
                 "ai-assistant": __version__,

@@ -18,6 +18,7 @@ from ai_assistant.errors import AssistantError
 from ai_assistant.provision.build import build_package
 from ai_assistant.provision.disk import megabytes
 from ai_assistant.provision.listing import record, table
+from ai_assistant.provision.precision_choice import AUTO
 from ai_assistant.provision.progress import progress_view
 from ai_assistant.provision.store import DIGEST_BEGINNING, ModelStore, default_store, folder_bytes
 
@@ -43,7 +44,15 @@ def build(
             " .tar.gz or .zip of a checkpoint's folder), file:///PATH, or the path of a .gguf file or of a checkpoint's folder."
         ),
     ],
-    precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "fp32",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="fp32, int8 or fp16 (for CUDA); auto: fp16 where CUDA can be used, else int8, or the next that is exact enough."
+        ),
+    ] = AUTO,
+    device: Annotated[
+        str, typer.Option(envvar="AI_ASSISTANT_DEVICE", help="What auto builds for: cpu, cuda, cuda:INDEX, or auto.")
+    ] = "auto",
     store: StoreOption = None,
     allow_inaccurate: Annotated[
         bool, typer.Option("--allow-inaccurate", help="Publish the package even when it is below its accuracy threshold.")
@@ -59,7 +68,12 @@ def build(
     """
     with _errors_as_sentences(), progress_view(sys.stderr) as progress:
         folder = build_package(
-            source, precision=precision, store=_store(store), allow_inaccurate=allow_inaccurate, progress=progress
+            source,
+            precision=precision,
+            device=device,
+            store=_store(store),
+            allow_inaccurate=allow_inaccurate,
+            progress=progress,
         )
     typer.echo(str(folder))
 

@@ -40,17 +40,18 @@ PRECISIONS: dict[str, type[_AnyLinear]] = {
 def check_precision(precision: str) -> None:
     """Raises ConfigurationError for a precision that no graph can be written in."""
     if precision not in PRECISIONS:
-        raise ConfigurationError(f"There is no precision {precision!r}; choose one of {', '.join(PRECISIONS)}.")
+        raise ConfigurationError(f"There is no precision {precision!r}; choose auto or one of {', '.join(PRECISIONS)}.")
 
 
-def graph_bytes(architecture: Architecture, precision: str) -> int:
-    """About how large the graph and its data will be; a tied output matrix counts as one of its own."""
+def graph_bytes(architecture: Architecture, precision: str, *, is_tied: bool = False) -> int:
+    """About how large the graph and its data will be; unless `is_tied`, the output matrix counts as one of its own."""
     a, linear = architecture, PRECISIONS[precision]
     attention = a.hidden_size * a.head_size * (2 * a.heads + 2 * a.kv_heads)
     per_layer = attention + 3 * a.hidden_size * a.intermediate_size
     table = a.vocab_size * a.hidden_size
     rotations = a.max_positions * a.head_size * linear.activation.itemsize
-    return table * linear.embedding.itemsize + rotations + int((a.layers * per_layer + table) * linear.bytes_per_weight)
+    embedding = 0 if is_tied and linear is HalfLinear else table * linear.embedding.itemsize
+    return embedding + rotations + int((a.layers * per_layer + table) * linear.bytes_per_weight)
 
 
 def kv_bytes_per_token(architecture: Architecture, precision: str) -> int:

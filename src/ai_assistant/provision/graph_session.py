@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from ai_assistant.engine.model_package import Architecture
+from ai_assistant.provision.half_rounding import is_half, load_graph, round_results
 
 Logits = npt.NDArray[np.float32]
 Cache = dict[str, npt.NDArray[np.floating[Any]]]
@@ -28,11 +29,14 @@ class GraphSession:
         options.inter_op_num_threads = 1
         # Waiting threads give the processor to whoever else builds or serves here.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session: Any = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        model = load_graph(graph)
+        self.is_half = is_half(model)
+        if self.is_half:
+            round_results(model)
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.parent))
+        self._session: Any = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         self._architecture = architecture
-        self._cache_type = {"tensor(float)": np.float32, "tensor(float16)": np.float16}[
-            next(entry.type for entry in self._session.get_inputs() if entry.name.startswith("past."))
-        ]
+        self._cache_type = np.float16 if self.is_half else np.float32
 
     def logits(self, token_ids: list[int]) -> Logits:
         """Logits [tokens, vocabulary] after every token of one text."""

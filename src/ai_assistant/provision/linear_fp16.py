@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from ai_assistant.errors import UnsupportedModelError
 from ai_assistant.provision.checkpoint import Weights
-from ai_assistant.provision.graph_builder import HALF, GraphBuilder
+from ai_assistant.provision.graph_builder import GraphBuilder
 
 _LARGEST = float(np.finfo(np.float16).max)
 
@@ -19,9 +19,9 @@ class HalfLinear:
     of a small model's memory.
     """
 
-    bytes_per_weight: float = 2
-    activation = HALF
-    embedding = HALF
+    bytes_per_weight = 2
+    activation = np.dtype(np.float16)
+    embedding = np.dtype(np.float16)
 
     def __init__(self, builder: GraphBuilder) -> None:
         self._builder = builder
@@ -35,7 +35,7 @@ def half(values: Weights, name: str) -> npt.NDArray[np.float16]:
     """`values` in fp16; raises UnsupportedModelError where one of them is outside its range."""
     if not np.abs(values).max(initial=0) <= _LARGEST:
         raise UnsupportedModelError(
-            f"{name} holds numbers beyond fp16's range (65504), so this model cannot be built in fp16; "
-            "use fp32 or int8 on the CPU."
+            f"{name} holds numbers beyond fp16's range (65504), so fp16 cannot hold this model;"
+            " build it for the CPU, in fp32 or int8."
         )
     return values.astype(np.float16)

@@ -45,7 +45,8 @@ def check_answers(folder: Path, architecture: Architecture, *, is_exact: bool) -
         pending = np.array([ids[fed:]], np.int64)
         logits, cache = session.run(pending, cache, past=fed)
         if not np.isfinite(logits).all():
-            raise ModelPackageError("The written graph does not compute: its logits are not finite.")
+            hint = " They may leave fp16's range; build it for the CPU, in int8 or fp32." if session.is_half else ""
+            raise ModelPackageError(f"The written graph does not compute: its logits are not finite.{hint}")
         fed = len(ids)
         if fed == architecture.max_positions:
             break

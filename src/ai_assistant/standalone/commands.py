@@ -53,21 +53,23 @@ class Commands:
             reason = readable(tail[-1]) if tail else f"exit code {code}"
             raise CommandFailedError(f"The database cannot be migrated: {reason} (log: {log.path})")
 
-    async def build_model(self, source: str, precision: str, store: Path, environment: Mapping[str, str]) -> Path:
+    async def build_model(self, source: str, precision: str, device: str, store: Path, environment: Mapping[str, str]) -> Path:
         """Folder of the model package; returns at once if the store has it."""
         results: deque[str] = deque(maxlen=1)
-        errors: deque[str] = deque(maxlen=1)
+        remarks: deque[str] = deque(maxlen=5)
         progress = ProgressLines(self._console)
 
         def take_error(line: str) -> None:
             if line.strip() and not progress.take(line):
-                errors.append(line.strip())
+                remarks.append(line.strip())
 
-        arguments = ["model", "build", source, "--precision", precision, "--store", str(store)]
+        arguments = ["model", "build", source, "--precision", precision, "--device", device, "--store", str(store)]
         code = await self._run(arguments, environment, results.append, None if self._console.is_terminal else take_error)
         if code:
-            detail = f": {errors[-1].removeprefix('error: ')}" if errors else "; the reason stands above."
+            detail = f": {remarks[-1].removeprefix('error: ')}" if remarks else "; the reason stands above."
             raise CommandFailedError(f"The model package of {source} cannot be built{detail}")
+        for remark in remarks:
+            self._console.say(f"model: {readable(remark)}")
         if not results or not (package := Path(results[-1].strip())).is_dir():
             raise CommandFailedError(f"Building the model package of {source} gave no folder: {''.join(results) or 'no output'}")
         return package

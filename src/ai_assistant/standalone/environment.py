@@ -68,6 +68,7 @@ def common_environment(plan: Plan, database_url: str, redis_url: str) -> dict[st
         "MODEL_STORE": str(plan.store),
         "MODEL": settings.model,
         "PRECISION": settings.precision,
+        "DEVICE": settings.device,
         "ASSISTANT": settings.assistant or DEFAULT_ASSISTANT,
         "PORT": str(plan.port),
         "INTERNAL_PORT": str(plan.internal_port),

@@ -157,9 +157,12 @@ class Supervisor:
 
     async def _build(self, plan: Plan, *, draws: bool) -> Path:
         settings = plan.settings
-        async with self._console.step(f"Preparing the model {settings.model} ({settings.precision})", announced=draws):
+        precision = "" if settings.precision == "auto" else f" ({settings.precision})"
+        async with self._console.step(f"Preparing the model {settings.model}{precision}", announced=draws):
             environment = common_environment(plan, "", "")
-            return await self._commands_or_fail().build_model(settings.model, settings.precision, plan.store, environment)
+            return await self._commands_or_fail().build_model(
+                settings.model, settings.precision, settings.device, plan.store, environment
+            )
 
     def _commands_or_fail(self) -> Commands:
         if self._commands is None:

@@ -112,15 +112,19 @@ def find_package(settings: WorkerSettings) -> ModelPackage:
 
     store = settings.model_store or default_data_dir() / "models"
     with progress_view(sys.stderr) as progress:
-        return load_package(build_package(settings.model, precision=settings.precision, store=store, progress=progress))
+        folder = build_package(
+            settings.model, precision=settings.precision, device=settings.device, store=store, progress=progress
+        )
+    return load_package(folder)
 
 
 def load_engine(settings: WorkerSettings, package: ModelPackage) -> tuple[LLMEngine, Tokenizer]:
-    """Raises ModelPackageError."""
+    """Raises ModelPackageError, and ConfigurationError where the device cannot be used."""
     config = EngineConfig(
         num_slots=settings.slots,
         max_context=settings.max_context,
         kv_memory_bytes=None if settings.kv_memory_mib is None else settings.kv_memory_mib * 2**20,
+        device=settings.device,
     )
     runner = load_runner(package, config, settings.threads)
     return LLMEngine(runner, config), Tokenizer.of_package(package)

@@ -138,7 +138,7 @@ def test_a_graph_that_does_not_compute_is_not_published(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["", "fp64"])
 def test_an_unknown_precision_touches_nothing(tiny_gguf: Path, tmp_path: Path, precision: str) -> None:
-    with pytest.raises(ConfigurationError, match="choose one of fp32, int8"):
+    with pytest.raises(ConfigurationError, match="choose auto or one of fp32, int8"):
         build_package(str(tiny_gguf), precision=precision, store=tmp_path / "store")
     assert not (tmp_path / "store").exists()
 

@@ -191,5 +191,5 @@ def test_large_weights_lie_in_the_data_file_and_are_announced(tiny_gguf: Path, t
 
 
 def test_an_unknown_precision_is_named(tiny_gguf: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"'int3'; choose one of fp32, int8"):
+    with pytest.raises(ConfigurationError, match=r"'int3'; choose auto or one of fp32, int8"):
         write_graph(open_checkpoint(tiny_gguf), tmp_path, precision="int3")

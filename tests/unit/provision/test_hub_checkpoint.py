@@ -13,7 +13,9 @@ from unit.provision.tiny_checkpoint import write_checkpoint
 from unit.provision.tiny_llama import TinyLlama
 
 
-def test_a_checkpoint_of_a_hub_becomes_a_package(hub: Hub, tiny: TinyLlama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_of_a_hub_becomes_a_package(
+    hub: Hub, tiny: TinyLlama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = write_checkpoint(tmp_path / "checkpoint", tiny)
     commit = hub.add("org/tiny", {path.name: path.read_bytes() for path in folder.iterdir()}, card={"license": "mit"})
     monkeypatch.setenv("HF_ENDPOINT", hub.url)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ai_assistant.engine.device import choose_device, parse_device
 from ai_assistant.errors import UnsupportedModelError
 
 if TYPE_CHECKING:
     from ai_assistant.engine.config import EngineConfig
     from ai_assistant.engine.model_package import ModelPackage
     from ai_assistant.engine.model_runner import ModelRunner
+
+logger = logging.getLogger(__name__)
 
 RunnerFactory = Callable[["ModelPackage", "EngineConfig", "int | None"], "ModelRunner"]
 
@@ -28,9 +32,21 @@ def load_runner(package: ModelPackage, config: EngineConfig, threads: int | None
 
 
 def _load_onnx(package: ModelPackage, config: EngineConfig, threads: int | None) -> ModelRunner:
+    import onnxruntime
+
+    from ai_assistant.engine.backends.cuda_runtime import look_for_cuda
     from ai_assistant.engine.backends.onnx import OnnxRunner
 
-    return OnnxRunner(package, max_chunk=config.prefill_chunk, threads=threads)
+    device = choose_device(
+        parse_device(config.device),
+        precision=package.manifest.precision,
+        providers=package.manifest.execution_providers,
+        available=onnxruntime.get_available_providers(),
+        look=look_for_cuda,
+    )
+    if device.note:
+        logger.warning(device.note)
+    return OnnxRunner(package, max_chunk=config.prefill_chunk, threads=threads, device=device)
 
 
 BACKENDS: dict[str, RunnerFactory] = {"gqa-slots/1": _load_onnx}

@@ -42,6 +42,7 @@ class FakeRunner:
         self.eos_token_ids = eos_token_ids
         self.kv_bytes_per_token = kv_bytes_per_token
         self.max_rows = max_rows
+        self.kv_memory_bytes: int | None = None
         self.step_delay = step_delay  # seconds per prefill chunk and per decode step
         self._pad = pad_rows_to_multiple
         self._sleep = sleep

@@ -26,6 +26,16 @@ class KVBuffers:
         self._mover = PageMover()
 
     @property
+    def row_shape(self) -> tuple[int, int, int]:
+        """[heads, capacity, head size] of every row."""
+        heads, capacity, head_size = self._pages[0].array.shape[1:]
+        return heads, capacity, head_size
+
+    def addresses(self, row: int) -> list[int]:
+        """Where `row` begins in every array."""
+        return [int(pages.array[row:].ctypes.data) for pages in self._pages]
+
+    @property
     def arrays(self) -> list[NDArray[Any]]:
         return [pages.array for pages in self._pages]
 

@@ -4,22 +4,27 @@ The graph reads and writes keys and values in place: each `past` input and its `
 memory, a buffer [rows, heads, capacity, head size] per layer. A decode step binds the first B rows, a prompt chunk
 binds one row, so joining copies nothing. Bindings are kept per batch size and per row; only the numbers in the small
 input buffers change.
+
+On CUDA the buffers are the device's memory. There ONNX Runtime copies an input that lies in this machine's memory when it is
+bound and not when it is read, so the small inputs are bound anew for every run; the logits are copied back by the run itself.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from ai_assistant.engine.backends.kv_buffers import KVBuffers
+from ai_assistant.engine.device import CPU, CUDA, THE_CPU, Device
 from ai_assistant.engine.model_runner import Logits
-from ai_assistant.errors import ModelError, ModelPackageError
+from ai_assistant.errors import ConfigurationError, ModelError, ModelPackageError
 
 if TYPE_CHECKING:
     from ai_assistant.engine.model_package import ModelPackage
@@ -27,15 +32,35 @@ if TYPE_CHECKING:
 # ONNX Runtime has no session option for it and reads it when a session is made. Its flash attention for CPUs was slower
 # than the plain kernel at every length and batch size that we measured (a decode step of 16 rows: 31 against 23 ms).
 _ENVIRONMENT = {"ORT_GQA_DISABLE_FLASH_ATTENTION": "1"}
-_DEVICE = "cpu"
+# Of a GPU's free memory, what is left for the activations of a prompt chunk and for others on the device.
+_CUDA_RESERVE_SHARE, _CUDA_RESERVE_BYTES = 0.1, 512 * 2**20
+_FEWEST_TOKENS = 256
+
+
+class _Buffers(Protocol):
+    """Keys and values of all rows; see KVBuffers."""
+
+    @property
+    def row_shape(self) -> tuple[int, int, int]: ...
+
+    def addresses(self, row: int) -> list[int]: ...
+
+    def resize(self, num_rows: int, capacity: int, lengths: Sequence[int]) -> None: ...
+
+    def move(self, source: int, target: int, length: int) -> None: ...
+
+    def swap(self, first: int, second: int, length: int) -> None: ...
+
+    def free(self, row: int, keep: int) -> None: ...
 
 
 class OnnxRunner:
     """A model runner over one inference session and the buffers of its rows."""
 
     max_rows: int | None = None
+    kv_memory_bytes: int | None = None
 
-    def __init__(self, package: ModelPackage, *, max_chunk: int, threads: int | None = None) -> None:
+    def __init__(self, package: ModelPackage, *, max_chunk: int, threads: int | None = None, device: Device = THE_CPU) -> None:
         manifest = package.manifest
         shape = manifest.architecture
         self.vocab_size = shape.vocab_size
@@ -44,8 +69,11 @@ class OnnxRunner:
         self.kv_bytes_per_token = manifest.kv_bytes_per_token
         self._pad = manifest.pad_rows_to_multiple
         self._names = [f"{layer}.{part}" for layer in range(shape.layers) for part in ("key", "value")]
-        self._session = _open_session(package, threads or len(os.sched_getaffinity(0)))
-        self._buffers = KVBuffers(len(self._names), shape.kv_heads, shape.head_size, np.dtype(manifest.kv_dtype))
+        self._device = device
+        self._kv_type = np.dtype(manifest.kv_dtype)
+        self._session = _open_session(package, threads or len(os.sched_getaffinity(0)), device)
+        self._buffers = self._make_buffers(shape.kv_heads, shape.head_size)
+        self._copies_inputs = device.kind == "cuda"
         self._max_chunk = max_chunk
         self._decoders: dict[int, Any] = {}
         self._prefillers: dict[int, Any] = {}
@@ -56,9 +84,10 @@ class OnnxRunner:
         num_rows = -(-num_rows // self._pad) * self._pad
         with _translated("There is not enough memory for the keys and values of this conversation"):
             inputs = _Inputs(num_rows, 1, self.vocab_size)
+            # First, for even a failed attempt may leave the rows at other addresses.
+            self._decoders.clear()
+            self._prefillers.clear()
             self._buffers.resize(num_rows, capacity, lengths)
-        self._decoders.clear()
-        self._prefillers.clear()
         self._decode_inputs = inputs
 
     def prefill(self, row: int, token_ids: Sequence[int], past: int) -> Logits:
@@ -71,6 +100,8 @@ class OnnxRunner:
             if (binding := self._prefillers.get(row)) is None:
                 binding = self._prefillers[row] = self._bind(inputs, row, 1)
             _bind_input(binding, "input_ids", inputs.token_ids, (1, count))
+            if self._copies_inputs:
+                _bind_positions(binding, inputs, 1)
             self._session.run_with_iobinding(binding)
         logits: Logits = inputs.logits[0]
         return logits
@@ -86,6 +117,9 @@ class OnnxRunner:
             if (binding := self._decoders.get(batch)) is None:
                 binding = self._decoders[batch] = self._bind(inputs, 0, batch)
                 _bind_input(binding, "input_ids", inputs.token_ids, (batch, 1))
+            if self._copies_inputs:
+                _bind_input(binding, "input_ids", inputs.token_ids, (batch, 1))
+                _bind_positions(binding, inputs, batch)
             self._session.run_with_iobinding(binding)
         return inputs.logits[:count]
 
@@ -98,17 +132,31 @@ class OnnxRunner:
     def free(self, row: int, keep: int = 0) -> None:
         self._buffers.free(row, keep)
 
+    def _make_buffers(self, heads: int, head_size: int) -> _Buffers:
+        if self._device.kind == "cpu":
+            return KVBuffers(len(self._names), heads, head_size, self._kv_type)
+        from ai_assistant.engine.backends.cuda_buffers import DeviceKVBuffers
+        from ai_assistant.engine.backends.cuda_runtime import CudaMemory
+
+        memory = CudaMemory(self._device.index)
+        free = memory.free_bytes()
+        self.kv_memory_bytes = free - max(_CUDA_RESERVE_BYTES, int(free * _CUDA_RESERVE_SHARE))
+        if self.kv_memory_bytes < _FEWEST_TOKENS * self.kv_bytes_per_token:
+            raise ConfigurationError(
+                f"CUDA device {self._device.index} has {free // 2**20} MiB free beside the model, too little to answer with:"
+                " end what else uses it (nvidia-smi lists that), or choose a smaller model."
+            )
+        return DeviceKVBuffers(memory, len(self._names), heads, head_size, self._kv_type)
+
     def _bind(self, inputs: _Inputs, first_row: int, num_rows: int) -> Any:
         binding = self._session.io_binding()
-        _bind_input(binding, "seqlens_k", inputs.last_positions, (num_rows,))
-        _bind_input(binding, "total_sequence_length", inputs.longest, ())
-        _bind_input(binding, "logits_indices", inputs.logits_indices, (num_rows,))
-        _bind_output(binding, "logits", inputs.logits, (num_rows, self.vocab_size))
-        for name, buffer in zip(self._names, self._buffers.arrays, strict=True):
-            shape = (num_rows, *buffer.shape[1:])
-            rows = buffer[first_row:]
-            _bind_input(binding, f"past.{name}", rows, shape)
-            _bind_output(binding, f"present.{name}", rows, shape)
+        _bind_positions(binding, inputs, num_rows)
+        binding.bind_output("logits", "cpu", 0, np.float32, (num_rows, self.vocab_size), inputs.logits.ctypes.data)
+        shape = (num_rows, *self._buffers.row_shape)
+        place = self._device.kind, self._device.index, self._kv_type.type, shape
+        for name, address in zip(self._names, self._buffers.addresses(first_row), strict=True):
+            binding.bind_input(f"past.{name}", *place, address)
+            binding.bind_output(f"present.{name}", *place, address)
         return binding
 
 
@@ -124,16 +172,19 @@ class _Inputs:
         self.logits = np.zeros((num_logits, vocab_size), np.float32)
 
 
+def _bind_positions(binding: Any, inputs: _Inputs, num_rows: int) -> None:
+    _bind_input(binding, "seqlens_k", inputs.last_positions, (num_rows,))
+    _bind_input(binding, "total_sequence_length", inputs.longest, ())
+    _bind_input(binding, "logits_indices", inputs.logits_indices, (num_rows,))
+
+
 def _bind_input(binding: Any, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
-    binding.bind_input(name, _DEVICE, 0, array.dtype.type, shape, array.ctypes.data)
+    binding.bind_input(name, "cpu", 0, array.dtype.type, shape, array.ctypes.data)
 
 
-def _bind_output(binding: Any, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
-    binding.bind_output(name, _DEVICE, 0, array.dtype.type, shape, array.ctypes.data)
-
-
-def _open_session(package: ModelPackage, threads: int) -> Any:
+def _open_session(package: ModelPackage, threads: int, device: Device) -> Any:
     manifest = package.manifest
+    _check_version(manifest.min_onnxruntime)
     # A package may recommend switches of ONNX Runtime, and nothing else; what the owner has set wins.
     recommended = {name: value for name, value in manifest.environment.items() if name.startswith("ORT_")}
     for name, value in (_ENVIRONMENT | recommended).items():
@@ -144,13 +195,44 @@ def _open_session(package: ModelPackage, threads: int) -> Any:
     options.log_severity_level = 3
     for name, value in manifest.session_options.items():
         options.add_session_config_entry(name, value)
+    providers: list[Any] = [CPU]
+    if device.kind == "cuda":
+        # Doubling the arena, which is the default, would take memory from keys and values.
+        providers.insert(0, (CUDA, {"device_id": device.index, "arena_extend_strategy": "kSameAsRequested"}))
     try:
-        return onnxruntime.InferenceSession(str(package.graph_path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(package.graph_path), options, providers=providers, enable_fallback=0)
     except Exception as error:
+        raise ModelPackageError(f"{_not_opened(package, device)} ({_first_line(error)})") from error
+    if device.kind == "cuda" and CUDA not in session.get_providers():
+        from ai_assistant.engine.backends.cuda_runtime import why_not_started
+
+        raise ConfigurationError(f"CUDA cannot be used: {why_not_started()}. Or set AI_ASSISTANT_DEVICE=cpu.")
+    return session
+
+
+def _not_opened(package: ModelPackage, device: Device) -> str:
+    runtime = f"ONNX Runtime {onnxruntime.__version__}"
+    if device.kind == "cpu":
+        return f"{package.graph_path} cannot be opened by {runtime}; build the package again with `ai-assistant model build`."
+    size = sum(file.bytes for file in package.manifest.files.values()) // 10**6
+    return (
+        f"{package.graph_path} cannot be loaded by {runtime} onto CUDA device {device.index}; it needs {size} MB of the device's"
+        " memory and some more to compute (nvidia-smi lists what is free)."
+    )
+
+
+def _check_version(needed: str) -> None:
+    installed = onnxruntime.__version__
+    if _release(installed) < _release(needed):
         raise ModelPackageError(
-            f"{package.graph_path} cannot be opened by ONNX Runtime {onnxruntime.__version__}; build the package again with "
-            f"`ai-assistant model build`. ({_first_line(error)})"
-        ) from error
+            f"The package needs ONNX Runtime {needed} or newer, and {installed} is installed; upgrade it, or build the package"
+            " again with this release."
+        )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Major and minor number."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
 @contextmanager

@@ -1,0 +1,66 @@
+"""What `auto` builds, and what it does with a model that int8 does not suit."""
+
+import logging
+from pathlib import Path
+
+import onnxruntime
+import pytest
+
+from ai_assistant.engine.device import CUDA
+from ai_assistant.engine.model_package import load_package
+from ai_assistant.errors import ConfigurationError
+from ai_assistant.provision import build
+from ai_assistant.provision.build import build_package
+from ai_assistant.provision.graph import PRECISIONS
+from ai_assistant.provision.precision_choice import automatic_precisions, precisions_to_try
+from ai_assistant.provision.sources.file import FileSource
+from ai_assistant.provision.verification import THRESHOLDS
+
+
+def test_a_named_precision_is_the_only_one() -> None:
+    assert precisions_to_try("fp16", "cpu") == ("fp16",)
+    with pytest.raises(ConfigurationError, match="choose auto or one of"):
+        precisions_to_try("fp64", "cpu")
+
+
+def test_cpus_try_the_fastest_first_and_the_model_itself_last() -> None:
+    tried = precisions_to_try("auto", "cpu")
+    assert (tried[0], tried[-1]) == ("int8", "fp32")
+    assert set(tried) <= set(PRECISIONS)
+
+
+def test_gpus_take_half() -> None:
+    assert automatic_precisions("cuda") == ("fp16",)
+
+
+def test_a_wrong_device_is_refused_before_anything_is_fetched(tiny_gguf: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="There is no device 'gpu'"):
+        build_package(str(tiny_gguf), precision="auto", device="gpu", store=tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.skipif(CUDA in onnxruntime.get_available_providers(), reason="this is about an onnxruntime without CUDA")
+def test_cuda_by_name_is_not_silently_the_cpu(tiny_gguf: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"CUDA cannot be used: .*extra `worker-cuda`"):
+        build_package(str(tiny_gguf), precision="auto", device="cuda", store=tmp_path)
+
+
+def test_what_int8_does_not_suit_is_built_in_the_next_precision(
+    tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fetched once, said in one sentence, remembered: the next start neither fetches nor tries again."""
+    monkeypatch.setattr(build, "precisions_to_try", lambda *_: ("int8", "fp32"))
+    fetched: list[FileSource] = []
+    original = FileSource.fetch
+    monkeypatch.setattr(FileSource, "fetch", lambda self, *rest: (fetched.append(self), original(self, *rest))[1])
+    monkeypatch.setitem(THRESHOLDS, "int8", (1.0, 0.0))
+    source = str(tiny_gguf)
+    with caplog.at_level(logging.WARNING):
+        path = build_package(source, precision="auto", store=tmp_path / "store")
+    assert load_package(path, verify=True).manifest.precision == "fp32"
+    (said,) = caplog.messages
+    assert said.startswith("In int8 the model agrees with fp32 on ")
+    assert said.endswith(" Trying fp32.")
+    assert build_package(source, precision="auto", store=tmp_path / "store") == path
+    assert len(fetched) == 1
+    assert [entry.name for entry in (tmp_path / "store" / "tmp").iterdir()] == []
