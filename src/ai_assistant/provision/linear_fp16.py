@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from ai_assistant.errors import UnsupportedModelError
 from ai_assistant.provision.checkpoint import Weights
-from ai_assistant.provision.graph_builder import GraphBuilder
+from ai_assistant.provision.graph_builder import HALF, GraphBuilder
 
 _LARGEST = float(np.finfo(np.float16).max)
 
@@ -19,9 +19,9 @@ class HalfLinear:
     of a small model's memory.
     """
 
-    bytes_per_weight = 2
-    activation = np.dtype(np.float16)
-    embedding = np.dtype(np.float16)
+    bytes_per_weight: float = 2
+    activation = HALF
+    embedding = HALF
 
     def __init__(self, builder: GraphBuilder) -> None:
         self._builder = builder
