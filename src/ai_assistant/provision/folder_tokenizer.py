@@ -73,8 +73,13 @@ def _tokenizer_json(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     if (folder / _TOKENIZER).exists():
         content = read_json_object(folder / _TOKENIZER)
     elif (folder / _SENTENCEPIECE).exists():
-        adds_bos = config.get("add_bos_token") is not False
-        content = json.loads(tokenizer_from_sentencepiece(folder / _SENTENCEPIECE, added_tokens=added, adds_bos=adds_bos))
+        source = tokenizer_from_sentencepiece(
+            folder / _SENTENCEPIECE,
+            added_tokens=added,
+            adds_bos=config.get("add_bos_token") is not False,
+            prefixes_first_only=config.get("legacy") is False,
+        )
+        content = json.loads(source)
     else:
         raise ModelPackageError(f"{folder} has neither {_TOKENIZER} nor {_SENTENCEPIECE}; the model is not whole.")
     try:

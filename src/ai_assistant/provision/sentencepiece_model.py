@@ -7,6 +7,7 @@ a compiled extension, nothing else would be used.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -82,14 +83,18 @@ def read_sentencepiece(path: Path) -> SentencePieces:
 
 
 def tokenizer_from_sentencepiece(
-    path: Path, *, added_tokens: Mapping[int, AddedToken] | None = None, adds_bos: bool = True
+    path: Path,
+    *,
+    added_tokens: Mapping[int, AddedToken] | None = None,
+    adds_bos: bool = True,
+    prefixes_first_only: bool = False,
 ) -> str:
     """The `tokenizer.json` that encodes as the `tokenizer.model` in `path` does.
 
     `added_tokens` are those that other files of the checkpoint add, by id. With `adds_bos` text that is encoded with special
     tokens begins with the model's `<s>`, if it has one, as Llama's tokenizers do.
     """
-    content = read_sentencepiece(path)
+    content = replace(read_sentencepiece(path), prefixes_first_only=prefixes_first_only)
     tokenizer = build_tokenizer(content)
     for token_id, token in sorted((added_tokens or {}).items()):
         tokenizer.add_tokens([token])

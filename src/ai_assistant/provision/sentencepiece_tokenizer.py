@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, processors
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from ai_assistant.errors import ModelPackageError, UnsupportedModelError
 
@@ -40,24 +40,26 @@ class Piece:
 class SentencePieces:
     """All that decides how a text is encoded; a piece's place is its id.
 
-    `charsmap` is SentencePiece's compiled table of characters to replace, empty for none.
+    The space prefix stands before every stretch of text between special tokens, as in Llama's first tokenizers, or before
+    the first one only, as in those that call themselves not legacy. `charsmap` is SentencePiece's compiled table of
+    characters to replace, empty for none.
     """
 
     pieces: tuple[Piece, ...]
     is_unigram: bool
     adds_space_prefix: bool = True
+    prefixes_first_only: bool = False
     removes_extra_spaces: bool = False
     charsmap: bytes = b""
 
 
 def build_tokenizer(content: SentencePieces) -> Tokenizer:
-    """The tokenizer with the same ids; a space prefix stands before every stretch between special tokens.
-
-    Raises UnsupportedModelError and ModelPackageError.
-    """
+    """The tokenizer with the same ids; raises UnsupportedModelError and ModelPackageError."""
     try:
         tokenizer = Tokenizer(_unigram(content) if content.is_unigram else _bpe(content))
         tokenizer.normalizer = _normalizer(content)
+        if content.adds_space_prefix and content.prefixes_first_only:
+            tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(_SPACE, prepend_scheme="first", split=False)
     except (ModelPackageError, UnsupportedModelError):
         raise
     except Exception as error:  # tokenizers raises plain Exception
@@ -135,6 +137,8 @@ def _normalizer(content: SentencePieces) -> Any:
     steps: list[Any] = [normalizers.Precompiled(content.charsmap)] if content.charsmap else []
     if content.removes_extra_spaces:
         steps += [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")]
+    if content.adds_space_prefix and content.prefixes_first_only:
+        return normalizers.Sequence(steps)  # Metaspace does the rest, for it alone knows what is first
     if content.adds_space_prefix:
         steps.append(normalizers.Prepend(_SPACE))
     return normalizers.Sequence([*steps, normalizers.Replace(" ", _SPACE)])
