@@ -32,7 +32,9 @@ def folders(export_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return root
 
 
-@pytest.fixture(scope="module", params=["chatml", "headers", "sentencepieces", "prefixed"])
+@pytest.fixture(
+    scope="module", params=["chatml", "headers", "sentencepieces", "prefixed", "sentencepieces-only", "prefixed-only"]
+)
 def case(request: pytest.FixtureRequest, folders: Path) -> Case:
     folder = folders / request.param
     files, vocab_size = read_tokenizer(folder, rows=ROWS, eos_token_ids=())

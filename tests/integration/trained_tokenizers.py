@@ -4,6 +4,7 @@ Each is a folder as `save_pretrained` writes it, and `reference.json`: texts and
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ def sentencepieces(folder: Path, *, has_prefix: bool) -> PreTrainedTokenizerFast
         hard_vocab_limit=False,
         minloglevel=2,
     )
-    tokenizer = LlamaTokenizerFast(vocab_file=str(folder / "tokenizer.model"), legacy=has_prefix)
+    tokenizer = LlamaTokenizerFast(vocab_file=str(folder / "tokenizer.model"), legacy=has_prefix, add_prefix_space=True)
     tokenizer.chat_template = INST
     return tokenizer
 
@@ -134,6 +135,11 @@ def main(root: Path) -> None:
     ):
         tokenizer.save_pretrained(root / name, save_jinja_files=in_jinja)
         (root / name / "reference.json").write_text(json.dumps(reference(tokenizer)))
+    for name in ("sentencepieces", "prefixed"):
+        folder = shutil.copytree(root / name, root / f"{name}-only")
+        (folder / "tokenizer.json").unlink()
+        shutil.copy(root / ("trained-prefixed" if name == "prefixed" else "trained") / "tokenizer.model", folder)
+        (folder / "reference.json").write_text(json.dumps(reference(LlamaTokenizerFast.from_pretrained(folder))))
 
 
 if __name__ == "__main__":

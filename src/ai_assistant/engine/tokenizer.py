@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -46,6 +47,7 @@ class Tokenizer:
             raise ModelPackageError(f"The tokenizer of the model package is broken: {error}.") from error
         self._template = None if chat_template is None else ChatTemplate(chat_template, special_tokens or {})
         self._plain: tokenizers.Tokenizer | None = None
+        self._secret = f"\ue000{secrets.token_hex(16)}\ue001"
         special = sorted(self.bytes_of.special, key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, special)) or r"(?!)")
         self.digest = hashlib.sha256(source.encode()).hexdigest()
@@ -116,27 +118,35 @@ class Tokenizer:
 
     def _encode_with_hidden(self, rendered: str, hidden: Mapping[str, str]) -> Iterator[int]:
         # Tokenizers split a text at special tokens before anything else, so encoding the stretches between them one by
-        # one is exact.
+        # one is exact. Some put a space before the first stretch only, so the others follow a token here too.
         shown = str.maketrans({character: text for text, character in hidden.items()})
         start = 0
         for match in self._special.finditer(rendered):
-            yield from self.encode_plain(rendered[start : match.start()].translate(shown))
+            yield from self._encode_stretch(rendered[start : match.start()].translate(shown), is_first=start == 0)
             yield self.bytes_of.special[match[0]]
             start = match.end()
-        yield from self.encode_plain(rendered[start:].translate(shown))
+        yield from self._encode_stretch(rendered[start:].translate(shown), is_first=start == 0)
+
+    def _encode_stretch(self, text: str, *, is_first: bool) -> list[int]:
+        if is_first:
+            return self.encode_plain(text)
+        return list(self._without_special_tokens().encode(self._secret + text, add_special_tokens=False).ids[1:])
 
     def _without_special_tokens(self) -> tokenizers.Tokenizer:
-        """The same tokenizer that has never heard of special tokens; made when first needed, for it takes a moment."""
+        """The same tokenizer with special tokens that nobody can spell; made when first needed, for it takes a moment."""
         if self._plain is None:
-            special = self.bytes_of.special
+            special, secret = self.bytes_of.special, self._secret
             model = dict(self._content["model"])
             if isinstance(model["vocab"], dict):
-                model["vocab"] = {token: token_id for token, token_id in model["vocab"].items() if token not in special}
-                if model.get("unk_token") in special:
-                    model["unk_token"] = None
+                model["vocab"] = {secret + name if name in special else name: i for name, i in model["vocab"].items()}
+            else:
+                model["vocab"] = [[secret + name if name in special else name, score] for name, score in model["vocab"]]
+            if model.get("unk_token") in special:
+                model["unk_token"] = secret + model["unk_token"]
             kept = [token for token in self._content.get("added_tokens", ()) if not token["special"]]
             plain = {**self._content, "model": model, "added_tokens": kept, "post_processor": None}
             self._plain = tokenizers.Tokenizer.from_str(json.dumps(plain))
+            self._plain.add_special_tokens([tokenizers.AddedToken(secret, normalized=False)])
         return self._plain
 
 

@@ -14,6 +14,7 @@ from ai_assistant.engine.tokenizer import Tokenizer
 from ai_assistant.errors import ModelPackageError, UnsupportedModelError
 from ai_assistant.provision.checkpoint import TokenizerFiles
 from ai_assistant.provision.checkpoint_json import read_json_object, token_ids
+from ai_assistant.provision.sentencepiece_model import tokenizer_from_sentencepiece
 
 _TOKENIZER, _SENTENCEPIECE = "tokenizer.json", "tokenizer.model"
 _TOKENIZER_CONFIG, _GENERATION_CONFIG = "tokenizer_config.json", "generation_config.json"
@@ -69,11 +70,18 @@ def _check(files: TokenizerFiles, content: Mapping[str, Any]) -> None:
 
 def _tokenizer_json(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     added = _added_tokens(config)
-    if not (folder / _TOKENIZER).exists():
-        if (folder / _SENTENCEPIECE).exists():
-            raise UnsupportedModelError(f"{folder} has only {_SENTENCEPIECE}; choose a version of the model with {_TOKENIZER}.")
-        raise ModelPackageError(f"{folder} has no {_TOKENIZER}; the model is not whole.")
-    content = read_json_object(folder / _TOKENIZER)
+    if (folder / _TOKENIZER).exists():
+        content = read_json_object(folder / _TOKENIZER)
+    elif (folder / _SENTENCEPIECE).exists():
+        source = tokenizer_from_sentencepiece(
+            folder / _SENTENCEPIECE,
+            added_tokens=added,
+            adds_bos=config.get("add_bos_token") is not False,
+            prefixes_first_only=config.get("legacy") is False,
+        )
+        content = json.loads(source)
+    else:
+        raise ModelPackageError(f"{folder} has neither {_TOKENIZER} nor {_SENTENCEPIECE}; the model is not whole.")
     try:
         known = {token for token, _ in _all_tokens(content)}
         # As transformers does: some tools write a new token into its own file only.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import gguf
 import numpy as np
@@ -13,6 +14,15 @@ from ai_assistant.errors import ModelPackageError, UnsupportedModelError
 from ai_assistant.provision.gguf_header import TensorPlace, read_header
 
 T = TypeVar("T")
+
+# Values that are dequantised at once: 4 MB in fp32.
+_CHUNK = 1 << 20
+
+# Each is checked against its definition in the tests. What the gguf package can read beyond them (IQ2_XS, MXFP4, ...) is not.
+_KINDS = frozenset(
+    getattr(gguf.GGMLQuantizationType, name)
+    for name in ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
+)
 
 
 class GgufFile:
@@ -38,15 +48,30 @@ class GgufFile:
         return self._tensor(name).shape
 
     def tensor(self, name: str) -> npt.NDArray[np.float32]:
-        """The tensor in fp32, whatever it is stored in."""
+        """The tensor in fp32, whatever it is stored in; one of fp32 is a view of the mapped file."""
         place = self._tensor(name)
-        rows = self._data[place.start : place.start + place.size].reshape(*place.shape[:-1], -1)
-        try:
-            values = gguf.dequantize(rows, place.kind)
-        except NotImplementedError as error:
-            raise UnsupportedModelError(f"Tensor {name} is stored as {place.kind.name}, which is not supported.") from error
-        # A plain fp32 tensor comes back as a view of the mapped file.
-        return np.asarray(values, dtype=np.float32).reshape(place.shape)
+        stored = self._data[place.start : place.start + place.size]
+        if place.kind == gguf.GGMLQuantizationType.F32:
+            return np.asarray(stored.view("<f4")).reshape(place.shape)
+        # gguf.dequantize needs twice the memory of its result.
+        columns = place.shape[-1]
+        rows = stored.reshape(math.prod(place.shape) // columns, -1)
+        values = np.empty((len(rows), columns), np.float32)
+        step = max(1, _CHUNK // columns)
+        for start in range(0, len(rows), step):
+            values[start : start + step] = gguf.dequantize(rows[start : start + step], place.kind)
+        return values.reshape(place.shape)
+
+    def refuse_unknown_kinds(self) -> None:
+        """Names what a tensor is stored in unless it is a kind that is read; raises UnsupportedModelError."""
+        unknown = {place.kind: name for name, place in self._tensors.items() if place.kind not in _KINDS}
+        for kind, name in unknown.items():
+            raise UnsupportedModelError(
+                f"Tensor {name} is stored as {kind.name}, which is not supported; choose a file in Q8_0, Q6_K or Q4_K_M."
+            )
+
+    def has(self, key: str) -> bool:
+        return key in self._metadata
 
     def text(self, key: str) -> str | None:
         return self._typed(key, str, "a text")
@@ -57,11 +82,17 @@ class GgufFile:
     def number(self, key: str) -> float | None:
         return self._typed(key, float, "a number")
 
-    def texts(self, key: str) -> list[str] | None:
-        return self._typed_list(key, str, "texts")
+    def boolean(self, key: str) -> bool | None:
+        return self._typed(key, bool, "yes or no")
 
-    def integers(self, key: str) -> list[int] | None:
-        return self._typed_list(key, int, "whole numbers")
+    def texts(self, key: str) -> list[str] | None:
+        return self._typed(key, list, "a list of texts")
+
+    def integers(self, key: str) -> npt.NDArray[np.integer[Any]] | None:
+        return self._typed_array(key, np.integer, "whole numbers")
+
+    def numbers(self, key: str) -> npt.NDArray[np.floating[Any]] | None:
+        return self._typed_array(key, np.floating, "numbers")
 
     def required_integer(self, key: str) -> int:
         value = self.integer(key)
@@ -77,12 +108,15 @@ class GgufFile:
 
     def _typed(self, key: str, kind: type[T], description: str) -> T | None:
         value = self._metadata.get(key)
-        if value is None or isinstance(value, kind):
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        # To Python a boolean is an integer too.
+        if value is None or (isinstance(value, kind) and (kind is bool or not isinstance(value, bool))):
             return value
         raise UnsupportedModelError(f"Metadata {key} of {self.path.name} is not {description}.")
 
-    def _typed_list(self, key: str, kind: type[T], description: str) -> list[T] | None:
-        value = self._typed(key, list, f"a list of {description}")
-        if value is None or all(isinstance(item, kind) for item in value):
+    def _typed_array(self, key: str, kind: type[Any], description: str) -> npt.NDArray[Any] | None:
+        value = self._typed(key, np.ndarray, f"a list of {description}")
+        if value is None or np.issubdtype(value.dtype, kind):
             return value
         raise UnsupportedModelError(f"Metadata {key} of {self.path.name} is not a list of {description}.")

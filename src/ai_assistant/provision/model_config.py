@@ -176,8 +176,9 @@ def _refuse_unsupported(content: dict[str, Any]) -> None:
 def _check_heads(heads: int, kv_heads: int, head_size: int) -> None:
     if heads % kv_heads:
         raise ModelPackageError(f"{heads} heads cannot share {kv_heads} keys and values; {CONFIG_FILE} is damaged.")
-    if head_size % 8:
-        raise UnsupportedModelError(f"A head size of {head_size} is not supported: it must be a multiple of 8.")
+    # ONNX Runtime's attention with rotation asks for it.
+    if head_size % 16:
+        raise UnsupportedModelError(f"A head size of {head_size} is not supported: it must be a multiple of 16.")
 
 
 def _window_of_all_layers(config: _Config, family: str, window: int | None, positions: int) -> int | None:

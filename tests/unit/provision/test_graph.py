@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import gguf
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -82,24 +81,6 @@ def test_a_model_that_scales_its_rotations_differs_only_in_the_tables(tiny: Tiny
     # At the first position nothing turns.
     np.testing.assert_array_equal(session.logits(IDS[:1]), plain.logits(IDS[:1]))
     assert np.abs(session.logits(IDS) - plain.logits(IDS)).max() > 0.1
-
-
-def test_quantised_tensors_are_read_as_what_they_stand_for(tmp_path: Path) -> None:
-    tiny = TinyLlama(seed=4)
-    values = tiny.weights["0.up"]
-    packed = gguf.quantize(values, gguf.GGMLQuantizationType.Q8_0)
-    writer = gguf.GGUFWriter(tmp_path / "packed.gguf", "llama")
-    writer.add_tensor("t", packed, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    from ai_assistant.provision.gguf_file import GgufFile
-
-    read = GgufFile(tmp_path / "packed.gguf").tensor("t")
-    assert read.dtype == np.float32
-    assert read.shape == values.shape
-    assert 0 < np.abs(read - values).max() < 0.01
 
 
 def test_int8_is_close_to_the_model(tiny: TinyLlama, tiny_gguf: Path, tmp_path: Path) -> None:

@@ -6,24 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import gguf
 import numpy as np
+from gguf_writer import TOKENIZER, TOKENS, interleaved, write_gguf
 
 LAYERS, HIDDEN, HEADS, KV_HEADS, HEAD, INNER, POSITIONS = 2, 64, 4, 2, 16, 96, 512
 THETA, EPS = 5000.0, 1e-5
-SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-TEMPLATE = "{% for message in messages %}<|im_start|>{{ message['content'] }}<|im_end|>{% endfor %}"
-
-
-def byte_letters() -> list[str]:
-    """The 256 letters in which byte-level BPE spells bytes."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return [chr(byte) for byte in printable] + [chr(256 + index) for index in range(len(others))]
-
-
-TOKENS = [*SPECIALS, *byte_letters(), "th", "the", "Ġthe"]
-MERGES = ["t h", "th e", "Ġ the"]
 VOCABULARY = len(TOKENS)
 
 
@@ -122,6 +109,7 @@ class TinyLlama:
     ) -> Path:
         """Writes the model as llama.cpp's converter does; `metadata` and `tensors` are added or replace what it would write."""
         values: dict[str, Any] = {
+            "general.architecture": "llama",
             "general.name": "Tiny",
             "general.license": "apache-2.0",
             "llama.block_count": LAYERS,
@@ -132,34 +120,11 @@ class TinyLlama:
             "llama.attention.head_count_kv": KV_HEADS,
             "llama.attention.layer_norm_rms_epsilon": EPS,
             "llama.rope.freq_base": THETA,
-            "tokenizer.ggml.model": "gpt2",
-            "tokenizer.ggml.pre": "smollm",
-            "tokenizer.ggml.tokens": TOKENS,
-            "tokenizer.ggml.merges": MERGES,
-            "tokenizer.ggml.token_type": [3] * len(SPECIALS) + [1] * (VOCABULARY - len(SPECIALS)),
-            "tokenizer.ggml.bos_token_id": 1,
-            "tokenizer.ggml.eos_token_id": 2,
-            "tokenizer.chat_template": TEMPLATE,
+            **TOKENIZER,
         } | (metadata or {})
-        writer = gguf.GGUFWriter(path, values.pop("general.architecture", "llama"))
-        for key, value in values.items():
-            match value:
-                case str():
-                    writer.add_string(key, value)
-                case int():
-                    writer.add_uint32(key, value)
-                case float():
-                    writer.add_float32(key, value)
-                case list():
-                    writer.add_array(key, value)
-        for name, tensor in (self._gguf_tensors() | (tensors or {})).items():
-            if name != without:
-                writer.add_tensor(name, tensor)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-        return path
+        all_tensors = self._gguf_tensors() | (tensors or {})
+        all_tensors.pop(without or "", None)
+        return write_gguf(path, values, all_tensors)
 
     def _gguf_tensors(self) -> dict[str, np.ndarray[Any, Any]]:
         w = self.weights
@@ -181,12 +146,6 @@ class TinyLlama:
             for theirs, ours in names.items():
                 tensor = w[f"{index}.{ours}"]
                 if ours in {"q", "k"}:
-                    tensor = _interleaved(tensor, HEADS if ours == "q" else KV_HEADS)
+                    tensor = interleaved(tensor, HEADS if ours == "q" else KV_HEADS)
                 tensors[f"blk.{index}.{theirs}.weight"] = tensor
         return tensors
-
-
-def _interleaved(weight: np.ndarray[Any, Any], heads: int) -> np.ndarray[Any, Any]:
-    """What llama.cpp's converter does to query and key rows."""
-    rows, columns = weight.shape
-    return np.ascontiguousarray(weight.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns))
