@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UNIT_SECONDS ?= 120
 TYPED := src $(wildcard operator/ai_assistant_operator)
 
-.PHONY: help run test check generate requirements unit integration chaos bench clean
+.PHONY: help run test check generate requirements unit integration chaos bench bench-report clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -29,6 +29,12 @@ generate: $(VENV)/.dev ## Write the files that are derived from code
 
 unit integration chaos: $(VENV)/.dev ## One folder of tests
 	$(BIN)/python -m pytest tests/$@
+
+bench: $(VENV)/.dev ## Measure this engine beside its rivals; writes docs/benchmarks.* (QUICK=1, BENCH=NAME,..., ROUNDS=N)
+	@PYTHONPATH=src:tests $(BIN)/python -m bench run $(if $(QUICK),--quick) $(if $(BENCH),--only "$(BENCH)") $(if $(ROUNDS),--rounds $(ROUNDS))
+
+bench-report: $(VENV)/.dev ## Write docs/benchmarks.md anew from docs/benchmarks.json
+	@PYTHONPATH=src:tests $(BIN)/python -m bench report
 
 requirements: $(VENV)/.dev ## Resolve dependencies anew into requirements/*.txt
 	bash requirements/compile.sh $(BIN)
