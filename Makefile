@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 UNIT_SECONDS ?= 120
 TYPED := src $(wildcard operator/ai_assistant_operator)
 
-.PHONY: help run export test check generate requirements unit integration chaos gpu-test bench clean
+.PHONY: help run export test check generate requirements unit integration chaos gpu-test bench bench-report clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,12 @@ unit integration chaos: $(VENV)/.dev ## One folder of tests
 
 gpu-test: $(VENV)/.standalone ## Check this machine's GPU with the demo model (AI_ASSISTANT_DEVICE=cuda:INDEX)
 	TEST_DEVICE=$(AI_ASSISTANT_DEVICE) $(BIN)/python -m pytest -s tests/gpu
+
+bench: $(VENV)/.dev ## Measure this engine beside its rivals; writes docs/benchmarks.* (QUICK=1, BENCH=NAME,..., ROUNDS=N)
+	@PYTHONPATH=src:tests $(BIN)/python -m bench run $(if $(QUICK),--quick) $(if $(BENCH),--only "$(BENCH)") $(if $(ROUNDS),--rounds $(ROUNDS))
+
+bench-report: $(VENV)/.dev ## Write docs/benchmarks.md anew from docs/benchmarks.json
+	@PYTHONPATH=src:tests $(BIN)/python -m bench report
 
 requirements: $(VENV)/.dev ## Resolve dependencies anew into requirements/*.txt
 	bash requirements/compile.sh $(BIN)

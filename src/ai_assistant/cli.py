@@ -122,9 +122,11 @@ def mount(wanted: str | None) -> typer.Typer:
                 f"`ai-assistant {name}` needs {error.name}: install ai-assistant with the extra `{extra}`."
             ) from error
         if isinstance(command, typer.Typer):
+            from ai_assistant.engine.bench_command import bench_model
             from ai_assistant.engine.try_command import try_model
 
             command.command("try")(try_model)
+            command.command("bench")(bench_model)
             app.add_typer(command, name=name)
         else:
             app.command(name)(command)
