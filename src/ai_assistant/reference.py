@@ -34,6 +34,7 @@ from ai_assistant.settings import (
     LogSettings,
     ModelSettings,
     PlatformSettings,
+    RemoteSettings,
     StandaloneSettings,
     WorkerSettings,
 )
@@ -48,6 +49,7 @@ GROUPS: dict[str, type[LogSettings]] = {
     "Gateway": GatewaySettings,
     "Model package (worker, `ai-assistant model`, `ai-assistant up`)": ModelSettings,
     "Worker": WorkerSettings,
+    "Worker with a model server elsewhere": RemoteSettings,
     "Telegram bot": BotSettings,
     "`ai-assistant up` (reads the gateway's too, and hands all others on)": StandaloneSettings,
     "`ai-assistant chat` and `ai-assistant status`": ClientSettings,

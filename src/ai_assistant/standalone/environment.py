@@ -85,9 +85,10 @@ def gateway_environment(plan: Plan, common: dict[str, str], bot_key: str | None)
     return environment
 
 
-def worker_environment(plan: Plan, common: dict[str, str], package: Path) -> dict[str, str]:
+def worker_environment(plan: Plan, common: dict[str, str], package: Path | None) -> dict[str, str]:
+    """`package`: None where a model server elsewhere computes."""
     return common | {
-        f"{PREFIX}MODEL_PACKAGE": str(package),
+        f"{PREFIX}MODEL_PACKAGE": str(package or ""),
         f"{PREFIX}WORKER_METRICS_PORT": str(plan.worker_metrics_port),
         f"{PREFIX}DRAIN_SECONDS": str(plan.drain_seconds),
     }
