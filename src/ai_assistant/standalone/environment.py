@@ -46,7 +46,7 @@ class Plan:
 
 
 def make_plan(settings: StandaloneSettings, data_dir: Path, port: int, internal_port: int) -> Plan:
-    worker = WorkerSettings.load()
+    worker = WorkerSettings.load(model=settings.model)
     return Plan(settings, worker, data_dir, port, internal_port, worker.worker_metrics_port or free_port())
 
 

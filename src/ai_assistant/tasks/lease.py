@@ -37,7 +37,8 @@ HAND_BACK = text(
         state = CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END,
         finish_reason = CASE WHEN cancel_requested THEN 'cancelled' END,
         finished_at = CASE WHEN cancel_requested THEN clock_timestamp() END,
-        completion_tokens = CASE WHEN cancel_requested THEN coalesce(cardinality(checkpoint_ids), completion_tokens, 0) END,
+        completion_tokens = CASE WHEN cancel_requested THEN coalesce(cardinality(checkpoint_ids), completion_tokens, 0)
+            ELSE completion_tokens END,
         worker = NULL, lease_until = NULL, lost_at = NULL
     WHERE id = :id AND attempt = :attempt AND state = 'running'
     RETURNING state

@@ -1,8 +1,6 @@
 """One attempt's answer: text from ids, what readers have, and what the database is told."""
 
-import datetime
 import json
-import uuid
 
 import pytest
 from tokenizers import pre_tokenizers
@@ -12,8 +10,8 @@ from ai_assistant.engine.llm_engine import TokenOutput
 from ai_assistant.engine.sequence import FinishReason as EngineReason
 from ai_assistant.engine.tokenizer import Tokenizer
 from ai_assistant.streams import Entry, StreamText, assemble
-from ai_assistant.tasks.claim import ClaimedTask
 from ai_assistant.worker.token_generation import TokenGeneration
+from worker_tasks import make_task
 
 EOS = 0
 
@@ -31,33 +29,6 @@ def tokenizer() -> Tokenizer:
         "model": {"type": "BPE", "vocab": {token: index for index, token in enumerate(tokens)}, "merges": []},
     }
     return Tokenizer(json.dumps(content), eos_token_ids=(EOS,))
-
-
-def make_task(**changes: object) -> ClaimedTask:
-    now = datetime.datetime.now(datetime.UTC)
-    values: dict[str, object] = {
-        "id": uuid.uuid4(),
-        "assistant": "assistant",
-        "attempt": 1,
-        "takeovers": 0,
-        "user_id": uuid.uuid4(),
-        "conversation_id": None,
-        "user_message_id": None,
-        "answer_message_id": None,
-        "messages": [],
-        "instructions": None,
-        "sampling": {"max_tokens": 100, "seed": 1},
-        "request_id": None,
-        "checkpoint_ids": None,
-        "checkpoint_text": "",
-        "tokenizer": None,
-        "created_at": now,
-        "started_at": now,
-        "first_token_at": None,
-        "seconds_left": 60.0,
-        "waited_seconds": 0.1,
-    }
-    return ClaimedTask(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def push_all(generation: TokenGeneration, ids: list[int]) -> list[Entry]:

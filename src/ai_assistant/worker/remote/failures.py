@@ -66,9 +66,7 @@ def refused(reason: str) -> FailureError:
 
 def broken(reason: str) -> FailureError:
     """The server is there, and what it sent cannot be used."""
-    return FailureError(
-        RemoteFailedError(f"The model server did not complete the answer: {reason}. Ask again."), Retry.SOON, reason
-    )
+    return FailureError(RemoteFailedError(), Retry.SOON, reason)
 
 
 def unavailable(reason: str, after: float | None = None) -> FailureError:
