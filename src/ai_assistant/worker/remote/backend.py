@@ -101,13 +101,13 @@ class RemoteBackend:
                 models = await self._client.models()
                 break
             except FailureError as failure:
-                self._absence = failure.reason
                 if failure.is_lasting:
                     raise ConfigurationError(f"The model server at {self._settings.remote_url}: {failure.reason}.") from None
-                logger.warning("Waiting for the model server at %s: %s", self._settings.remote_url, failure.reason)
+                self._note_absence(failure.reason)
             await asyncio.sleep(pauses.next())
         model = choose_model(models, self._settings.remote_model)
-        self._model, self._absence = model.name, None
+        self._model = model.name
+        self._note_absence(None)
         self._context = self._settings.remote_context or model.context
         logger.info("Answers come from %s at %s", self._model, self._settings.remote_url)
         self._probing = asyncio.create_task(self._probe(), name="probe")
@@ -125,9 +125,17 @@ class RemoteBackend:
             await asyncio.sleep(PROBE_SECONDS)
             try:
                 await self._client.models()
-                self._absence = None
+                self._note_absence(None)
             except FailureError as failure:
-                self._absence = failure.reason
+                self._note_absence(failure.reason)
+
+    def _note_absence(self, reason: str | None) -> None:
+        """What is said of the server when it is asked for its models."""
+        if reason is not None and reason != self._absence:
+            logger.warning("Waiting for the model server at %s: %s", self._settings.remote_url, reason)
+        elif reason is None and self._absence is not None:
+            logger.info("The model server at %s is there", self._settings.remote_url)
+        self._absence = reason
 
     async def _ask(self, generation: TextGeneration) -> None:
         """Ask until there is a whole answer. Raises AssistantError."""
@@ -175,7 +183,8 @@ class RemoteBackend:
                 generation.waits_for = failure.error
                 await asyncio.sleep(pause)
             else:
-                self._absence = self._refusal = None
+                self._note_absence(None)
+                self._refusal = None
                 return
 
     async def _stream(self, generation: TextGeneration, chat: EstimatedChat, sampling: dict[str, Any]) -> None:

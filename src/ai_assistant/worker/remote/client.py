@@ -15,6 +15,7 @@ from ai_assistant.worker.remote.reply import Piece, parse_piece
 LIST_SECONDS = 10.0
 MAX_REFUSAL_BYTES = 65_536
 DONE = "[DONE]"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class RemoteClient:
             headers=headers,
             # reading is limited by who reads: a sign of life is not yet a token
             timeout=httpx.Timeout(connect, read=None),
+            # a proxy is for the way out
+            trust_env=httpx.URL(settings.remote_url or "").host not in LOOPBACK,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=settings.remote_concurrency),
         )
 

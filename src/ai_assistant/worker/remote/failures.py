@@ -75,9 +75,8 @@ def unavailable(reason: str, after: float | None = None) -> FailureError:
 
 def of_transport(error: Exception) -> FailureError:
     """A connection that was not made, or broke. The text of what is foreign is not passed on: it may hold what was sent."""
-    cause = "; ".join(str(item) for item in chain(error) if isinstance(item, OSError | httpx.TransportError) and str(item))[
-        :MAX_DETAIL
-    ]
+    causes = [str(item) for item in chain(error) if isinstance(item, OSError | httpx.TransportError) and str(item)]
+    cause = causes[-1][:MAX_DETAIL] if causes else ""
     if "CERTIFICATE_VERIFY_FAILED" in cause or ("SSL" in cause and isinstance(error, httpx.ConnectError)):
         return refused(f"the TLS connection fails ({cause}): check the certificate and the scheme of AI_ASSISTANT_REMOTE_URL")
     if isinstance(error, httpx.ConnectTimeout):
