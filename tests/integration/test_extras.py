@@ -36,7 +36,7 @@ PROCESSES = {
     "worker": [
         "ai_assistant.cli",
         "ai_assistant.worker.app",
-        "ai_assistant.worker.engine_loading",
+        "ai_assistant.worker.engine_backend",
         "ai_assistant.provision.cli",
         "ai_assistant.engine.try_command",
     ],

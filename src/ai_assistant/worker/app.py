@@ -3,8 +3,10 @@
 import logging
 import os
 import signal
+import sys
+import time
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import signals
 from celery.platforms import SecurityWarning
@@ -13,10 +15,15 @@ from ai_assistant.contracts import GENERATE_TASK, queue_name
 from ai_assistant.dispatch import make_celery
 from ai_assistant.errors import ConfigurationError
 from ai_assistant.metrics import WorkerMetrics, process_registry
-from ai_assistant.settings import WorkerSettings
+from ai_assistant.settings import WorkerSettings, default_data_dir
 from ai_assistant.worker.backend import Backend
 from ai_assistant.worker.probes import start_probes
 from ai_assistant.worker.service import Service
+
+if TYPE_CHECKING:
+    from ai_assistant.engine.llm_engine import LLMEngine
+    from ai_assistant.engine.model_package import ModelPackage
+    from ai_assistant.engine.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +105,41 @@ def make_backend(settings: WorkerSettings) -> Backend[Any]:
         from ai_assistant.worker.remote.backend import RemoteBackend
 
         return RemoteBackend(settings)
-    from ai_assistant.worker.engine_loading import load_engine_backend
+    from ai_assistant.worker.engine_backend import EngineBackend
 
-    return load_engine_backend(settings)
+    started = time.monotonic()
+    package = find_package(settings)
+    engine, tokenizer = load_engine(settings, package)
+    logger.info("Loaded %s %s in %.1f s", package.digest[:12], package.manifest.precision, time.monotonic() - started)
+    return EngineBackend(engine, tokenizer, settings.slots)
+
+
+def find_package(settings: WorkerSettings) -> "ModelPackage":
+    """The configured package, or one built from the configured source. Raises ModelError."""
+    from ai_assistant.engine.model_package import load_package
+
+    if settings.model_package is not None:
+        return load_package(settings.model_package)
+    # only a worker without a package needs the builder installed
+    from ai_assistant.provision.build import build_package
+    from ai_assistant.provision.progress import progress_view
+
+    store = settings.model_store or default_data_dir() / "models"
+    with progress_view(sys.stderr) as progress:
+        return load_package(build_package(settings.model, precision=settings.precision, store=store, progress=progress))
+
+
+def load_engine(settings: WorkerSettings, package: "ModelPackage") -> "tuple[LLMEngine, Tokenizer]":
+    """Raises ModelPackageError."""
+    from ai_assistant.engine.backends import load_runner
+    from ai_assistant.engine.config import EngineConfig
+    from ai_assistant.engine.llm_engine import LLMEngine
+    from ai_assistant.engine.tokenizer import Tokenizer
+
+    config = EngineConfig(
+        num_slots=settings.slots,
+        max_context=settings.max_context,
+        kv_memory_bytes=None if settings.kv_memory_mib is None else settings.kv_memory_mib * 2**20,
+    )
+    runner = load_runner(package, config, settings.threads)
+    return LLMEngine(runner, config), Tokenizer.of_package(package)
