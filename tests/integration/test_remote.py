@@ -1,6 +1,7 @@
 """The whole path with a model server elsewhere: streams, cancel, takeover and accounting are those of the engine."""
 
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,12 @@ from typing import Any
 import httpx
 import pytest
 from platform_processes import Platform, Process
+from redis.asyncio import Redis
 from remote_server import KEY, RemoteServer, Reply
 from servers import Server, psql
+
+from ai_assistant.contracts import StreamEntry
+from ai_assistant.streams import Appended, Entry, StreamText, StreamWriter
 
 TALE = tuple(f"word{number} " for number in range(60))
 OTHER = (*TALE[:20], *(f"other{number} " for number in range(30)))
@@ -185,3 +190,20 @@ def test_another_ai_assistant_as_the_model_server(
         wait_until(lambda: psql(platform.database_url, count) == "1")
     finally:
         front.close()
+
+
+async def test_a_reset_cannot_begin_a_stream(valkey: Server) -> None:
+    """Who reads the stream from its start would miss what stands before it."""
+    redis: Any = Redis.from_url(valkey.url)
+    writer, task_id = StreamWriter(redis), uuid.uuid4()
+
+    async def append(kind: StreamEntry, offset: int, words: str = "") -> object:
+        return (await writer.append([(task_id, Entry(1, kind, offset, words))]))[0]
+
+    assert await append(StreamEntry.RESET, 5) is Appended.MISSING
+    assert await append(StreamEntry.RESET, 0) is Appended.OK
+    assert await append(StreamEntry.TOKEN, 0, "a cow") is Appended.OK
+    assert await append(StreamEntry.RESET, 2) is Appended.OK
+    assert await append(StreamEntry.TOKEN, 2, "fox") is Appended.OK
+    assert await writer.fence(task_id, 2) == StreamText("a fox")
+    await redis.aclose()
