@@ -121,6 +121,7 @@ class FakeWorker:
                     text=item.text,
                     tokenizer=TOKENIZER,
                     prompt_tokens=7,
+                    completion_tokens=len(item.ids),
                 )
                 for item in self.running.values()
             ]
@@ -196,6 +197,7 @@ class FakeWorker:
             ids=item.ids,
             tokenizer=TOKENIZER,
             prompt_tokens=7,
+            completion_tokens=len(item.ids),
             error=self.fails_with,
             logprobs=self.logprobs(pieces) if self.logprobs and item.task.sampling.get("logprobs") is not None else None,
         )

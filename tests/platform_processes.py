@@ -126,7 +126,7 @@ class Platform:
         """Start a worker called `name`."""
         port = free_port()
         environment = self.environment(
-            AI_ASSISTANT_MODEL_PACKAGE=str(self.package),
+            AI_ASSISTANT_MODEL_PACKAGE=str(self.package or ""),
             AI_ASSISTANT_WORKER_ID=name,
             AI_ASSISTANT_WORKER_METRICS_PORT=str(port),
             AI_ASSISTANT_DRAIN_SECONDS="0",

@@ -58,6 +58,7 @@ class Store:
             ids=[1, 2],
             tokenizer="t",
             prompt_tokens=prompt_tokens,
+            completion_tokens=2,
         )
         async with self.database.session() as session:
             return await finish(session, outcome)
@@ -88,4 +89,12 @@ class Store:
 
 
 def checkpoint(task: ClaimedTask, ids: list[int]) -> Checkpoint:
-    return Checkpoint(id=task.id, attempt=task.attempt, ids=ids, text="x" * len(ids), tokenizer="t", prompt_tokens=3)
+    return Checkpoint(
+        id=task.id,
+        attempt=task.attempt,
+        ids=ids,
+        text="x" * len(ids),
+        tokenizer="t",
+        prompt_tokens=3,
+        completion_tokens=len(ids),
+    )

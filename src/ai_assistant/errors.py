@@ -147,6 +147,34 @@ class ModelError(AssistantError):
     code = "model_error"
 
 
+class RemoteUnavailableError(ModelError):
+    """The model server cannot be reached or is overloaded; try again later."""
+
+    code = "model_server_unavailable"
+    status = 503
+
+
+class RemoteRefusedError(ModelError):
+    """The model server refuses the request; tell the operator."""
+
+    code = "model_server_refused"
+    status = 502
+
+
+class RemoteFailedError(ModelError):
+    """The model server broke off the answer again and again; ask again."""
+
+    code = "model_server_failed"
+    status = 502
+
+
+class AnswerWithheldError(ModelError):
+    """The model server withheld the answer because of its content rules; put the question differently."""
+
+    code = "content_filtered"
+    status = 502
+
+
 class ModelPackageError(ModelError):
     """The model package is broken."""
 

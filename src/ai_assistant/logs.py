@@ -50,9 +50,11 @@ def configure(settings: LogSettings, process: str) -> None:
     ]
     final: list[structlog.types.Processor]
     if as_json:
-        final = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        # without local variables: they hold what people write, and keys
+        traceback = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        final = [structlog.processors.ExceptionRenderer(traceback), structlog.processors.JSONRenderer()]
     else:
-        final = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        final = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

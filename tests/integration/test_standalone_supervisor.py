@@ -151,6 +151,15 @@ def test_start_shows_one_block_and_ctrl_c_stops_in_order(start: Start) -> None:
     assert up.events[-4:] == ["gateway stopping", "gateway ended", "worker stopping", "worker ended"]
 
 
+def test_with_a_model_server_elsewhere_no_model_is_built(start: Start, tmp_path: Path) -> None:
+    up = start(AI_ASSISTANT_REMOTE_URL="http://127.0.0.1:9/v1")
+    up.wait_for("Ctrl-C stops it")
+    assert "Preparing the model" not in up.output
+    assert not (tmp_path / "model.json").exists()
+    assert up.seen_by("worker")["AI_ASSISTANT_MODEL_PACKAGE"] == ""
+    assert up.stop() == 0
+
+
 def test_second_start_reuses_everything_and_sigterm_and_hangup_stop_it(start: Start) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         up = start("--verbose")

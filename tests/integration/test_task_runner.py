@@ -27,7 +27,9 @@ from ai_assistant.metrics import WorkerMetrics
 from ai_assistant.settings import WorkerSettings
 from ai_assistant.tasks.accept import Submission, accept
 from ai_assistant.tasks.sweep import sweep
-from ai_assistant.worker import task_runner
+from ai_assistant.worker import engine_backend
+from ai_assistant.worker.backend import Host
+from ai_assistant.worker.engine_backend import EngineBackend
 from ai_assistant.worker.task_runner import TaskRunner
 from gateway_app import migrated_database
 
@@ -58,8 +60,11 @@ class Worker:
         self.redis: Any = Redis.from_url(redis_url)
         self.dispatcher = Dispatcher(redis_url)
         metrics = WorkerMetrics(CollectorRegistry())
-        self.runner = TaskRunner(settings, database, self.redis, self.dispatcher, byte_tokenizer(), metrics)
-        self.runner.engine = self.engine  # type: ignore[assignment]
+        backend = EngineBackend(None, byte_tokenizer(), slots=4)  # type: ignore[arg-type]
+        backend.engine = self.engine  # type: ignore[assignment]
+        self.runner = TaskRunner(settings, database, self.redis, self.dispatcher, backend, metrics)
+        loop, publisher = asyncio.get_running_loop(), self.runner.publisher
+        backend.host = Host(loop, database, metrics, "assistant", publisher.wake, lambda _: None)
 
     async def ask(self, seconds: float = 600) -> Task:
         async with self.database.session() as session:
@@ -121,7 +126,7 @@ async def some_ids(*_: object) -> list[int]:
 
 @pytest_asyncio.fixture
 async def worker(postgres_url: str, valkey: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Worker]:
-    monkeypatch.setattr(task_runner, "prompt_ids", some_ids)
+    monkeypatch.setattr(engine_backend, "prompt_ids", some_ids)
     database = Database(await migrated_database(postgres_url))
     async with database.session() as session:
         await assistants.register(session, "assistant", instructions=None, defaults={})
@@ -148,7 +153,7 @@ async def test_a_prompt_that_cannot_be_read_keeps_no_task(worker: Worker, monkey
         await asyncio.Event().wait()
         return []
 
-    monkeypatch.setattr(task_runner, "prompt_ids", wait_for_postgres)
+    monkeypatch.setattr(engine_backend, "prompt_ids", wait_for_postgres)
     task = await worker.ask()
     async with worker.working(reading.is_set):
         await worker.drain()
@@ -178,7 +183,7 @@ async def test_waiting_for_the_prompt_does_not_move_the_deadline(worker: Worker,
         await asyncio.sleep(1)
         return [1, 2, 3]
 
-    monkeypatch.setattr(task_runner, "prompt_ids", slow_ids)
+    monkeypatch.setattr(engine_backend, "prompt_ids", slow_ids)
     await worker.ask(seconds=60)
     asked_at = time.monotonic()
     async with worker.working(lambda: bool(worker.engine.added)):

@@ -156,3 +156,43 @@ def test_a_dotenv_file_in_another_encoding() -> None:
     Path(".env").write_bytes("AI_ASSISTANT_INSTRUCTIONS=привет\n".encode("cp1251"))
     with pytest.raises(ConfigurationError, match=r"\.env is not valid UTF-8"):
         GatewaySettings.load()
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"MODEL": "remote"}, "AI_ASSISTANT_MODEL is `remote`: set AI_ASSISTANT_REMOTE_URL to the model server's base URL"),
+        ({"REMOTE_MODEL": "m"}, "AI_ASSISTANT_REMOTE_MODEL is set without AI_ASSISTANT_REMOTE_URL: set that too, or remove it"),
+        (
+            {"REMOTE_API_KEY": SECRET},
+            "AI_ASSISTANT_REMOTE_API_KEY is set without AI_ASSISTANT_REMOTE_URL: set that too, or remove it",
+        ),
+        (
+            {"REMOTE_URL": "http://a/v1", "MODEL": "hf://b/c"},
+            "AI_ASSISTANT_REMOTE_URL and AI_ASSISTANT_MODEL=hf://b/c are both set: remove one of them",
+        ),
+        (
+            {"REMOTE_URL": "http://a/v1", "MODEL_PACKAGE": "/p"},
+            "AI_ASSISTANT_REMOTE_URL and AI_ASSISTANT_MODEL_PACKAGE are both set: remove one of them",
+        ),
+        ({"REMOTE_URL": "a:8080"}, "AI_ASSISTANT_REMOTE_URL: should be a base URL such as http://127.0.0.1:8080/v1"),
+        ({"REMOTE_URL": "http://a:x/v1"}, "AI_ASSISTANT_REMOTE_URL: should be a base URL such as http://127.0.0.1:8080/v1"),
+        ({"REMOTE_URL": "http://a:80"}, "AI_ASSISTANT_REMOTE_URL: the path is missing; most servers want http://a:80/v1"),
+        (
+            {"REMOTE_URL": f"http://me:{SECRET}@a/v1"},
+            "AI_ASSISTANT_REMOTE_URL: leave the password away; a key belongs into AI_ASSISTANT_REMOTE_API_KEY",
+        ),
+        (
+            {"REMOTE_URL": "http://a/v1/chat/completions"},
+            "AI_ASSISTANT_REMOTE_URL: should be the base URL only, without /chat/completions and without ?",
+        ),
+        (
+            {"REMOTE_URL": "http://a/v1", "REMOTE_API_KEY": f"{SECRET} "},
+            "AI_ASSISTANT_REMOTE_API_KEY: the key should be ASCII letters, digits and signs, without spaces",
+        ),
+    ],
+)
+def test_a_model_server_is_described_wholly(monkeypatch: pytest.MonkeyPatch, given: dict[str, str], sentence: str) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(f"AI_ASSISTANT_{name}", value)
+    assert message(WorkerSettings) == sentence

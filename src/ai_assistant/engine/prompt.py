@@ -9,21 +9,32 @@ with token counts per message.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from itertools import accumulate
+from typing import Protocol, TypeVar
 
-from ai_assistant.engine.tokenizer import Tokenizer
 from ai_assistant.errors import InvalidRequestError, PromptTooLongError
 
 Message = Mapping[str, str]
+P = TypeVar("P", bound=Sized)
+P_co = TypeVar("P_co", bound=Sized, covariant=True)
+
+
+class ChatEncoder(Protocol[P_co]):
+    """A Tokenizer, or what only knows how long its results would be."""
+
+    def encode_chat(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> P_co: ...
+
+    def encode_plain(self, text: str) -> Sized: ...
+
 
 _INSTRUCTION_ROLES = frozenset({"system", "developer"})
 
 
 def build_prompt(
-    tokenizer: Tokenizer, messages: Sequence[Message], *, max_prompt_tokens: int, keep_ratio: float = 0.75
-) -> list[int]:
-    """Token ids of at most `max_prompt_tokens`; instructions and the last user message always stay."""
+    tokenizer: ChatEncoder[P], messages: Sequence[Message], *, max_prompt_tokens: int, keep_ratio: float = 0.75
+) -> P:
+    """The encoded chat, at most `max_prompt_tokens` long; instructions and the last user message always stay."""
     messages = _tidied(messages)
     if not messages:
         raise InvalidRequestError("There is no message to answer.")
@@ -61,7 +72,7 @@ def _from_turn(messages: Sequence[Message], start: int) -> list[Message]:
     return [message for index, message in enumerate(messages) if index >= start or message["role"] in _INSTRUCTION_ROLES]
 
 
-def _first_turn(tokenizer: Tokenizer, messages: Sequence[Message], turns: list[int], limit: int, target: int) -> int:
+def _first_turn(tokenizer: ChatEncoder[Sized], messages: Sequence[Message], turns: list[int], limit: int, target: int) -> int:
     """The number of the first turn to keep, as it follows from the turns before the last one."""
     fixed, costs = _token_counts(tokenizer, messages)
     before = list(accumulate(costs, initial=fixed))
@@ -75,7 +86,7 @@ def _first_turn(tokenizer: Tokenizer, messages: Sequence[Message], turns: list[i
     return first
 
 
-def _token_counts(tokenizer: Tokenizer, messages: Sequence[Message]) -> tuple[int, list[int]]:
+def _token_counts(tokenizer: ChatEncoder[Sized], messages: Sequence[Message]) -> tuple[int, list[int]]:
     """The tokens of a chat without its turns, and those of each message with its markup (instructions: in the former)."""
     user, assistant = ({"role": role, "content": "x"} for role in ("user", "assistant"))
     instructions = [message for message in messages if message["role"] in _INSTRUCTION_ROLES]

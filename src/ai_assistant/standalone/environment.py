@@ -46,7 +46,7 @@ class Plan:
 
 
 def make_plan(settings: StandaloneSettings, data_dir: Path, port: int, internal_port: int) -> Plan:
-    worker = WorkerSettings.load()
+    worker = WorkerSettings.load(model=settings.model)
     return Plan(settings, worker, data_dir, port, internal_port, worker.worker_metrics_port or free_port())
 
 
@@ -86,9 +86,10 @@ def gateway_environment(plan: Plan, common: dict[str, str], bot_key: str | None)
     return environment
 
 
-def worker_environment(plan: Plan, common: dict[str, str], package: Path) -> dict[str, str]:
+def worker_environment(plan: Plan, common: dict[str, str], package: Path | None) -> dict[str, str]:
+    """`package`: None where a model server elsewhere computes."""
     return common | {
-        f"{PREFIX}MODEL_PACKAGE": str(package),
+        f"{PREFIX}MODEL_PACKAGE": str(package or ""),
         f"{PREFIX}WORKER_METRICS_PORT": str(plan.worker_metrics_port),
         f"{PREFIX}DRAIN_SECONDS": str(plan.drain_seconds),
     }

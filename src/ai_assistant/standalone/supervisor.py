@@ -112,17 +112,20 @@ class Supervisor:
     async def _start(self, plan: Plan, folder: DataFolder) -> None:
         folder.require_space(RUN_BYTES, "ai-assistant")
         given = plan.worker.model_package
-        first = given is None and not any(plan.store.glob("*/manifest.json"))
+        is_remote = plan.worker.remote_url is not None
+        first = not is_remote and given is None and not any(plan.store.glob("*/manifest.json"))
         if first:
             folder.require_space(FIRST_BUILD_BYTES, "The first start (model and database)", plan.store)
         # A build shows a bar, so it has the terminal for itself; a model that is there is only looked up, beside the database.
-        building = None if given or first else asyncio.create_task(self._build(plan, draws=False))
+        building = None if is_remote or given or first else asyncio.create_task(self._build(plan, draws=False))
         try:
             database_url, redis_url = await asyncio.gather(self._postgres(plan), self._valkey(plan))
             common = common_environment(plan, database_url, redis_url)
             async with self._console.step("Preparing the database"):
                 await self._commands_or_fail().migrate(common)
-            package = given or (await building if building else await self._build(plan, draws=self._console.is_terminal))
+            package = given
+            if package is None and not is_remote:
+                package = await building if building else await self._build(plan, draws=self._console.is_terminal)
         finally:
             if building:
                 building.cancel()

@@ -15,7 +15,8 @@ CANCEL = text(
         cancel_requested = true,
         state = CASE WHEN ends THEN 'cancelled' ELSE state END,
         finish_reason = CASE WHEN ends THEN 'cancelled' ELSE finish_reason END,
-        completion_tokens = CASE WHEN ends THEN coalesce(cardinality(checkpoint_ids), 0) END,
+        completion_tokens = CASE WHEN ends THEN coalesce(cardinality(checkpoint_ids), completion_tokens, 0)
+            ELSE completion_tokens END,
         finished_at = CASE WHEN ends THEN clock_timestamp() END
     FROM (
         SELECT id AS which, state = 'queued' OR lease_until < clock_timestamp() AS ends FROM tasks
@@ -38,7 +39,7 @@ WITHDRAW = text(
     """
     UPDATE tasks SET
         state = 'failed', finish_reason = 'error', finished_at = clock_timestamp(), lease_until = NULL, lost_at = NULL,
-        completion_tokens = coalesce(cardinality(checkpoint_ids), 0),
+        completion_tokens = coalesce(cardinality(checkpoint_ids), completion_tokens, 0),
         error = jsonb_build_object('code', 'assistant_deleted', 'message', 'This assistant has been deleted.')
     WHERE assistant = :assistant AND state IN ('queued', 'running')
     RETURNING id

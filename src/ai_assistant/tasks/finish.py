@@ -21,9 +21,10 @@ FINISH = text(
         finish_reason = :finish_reason, error = CAST(:error AS jsonb),
         checkpoint_ids = CASE WHEN NOT {DELETED} THEN CAST(:ids AS int[]) END,
         checkpoint_text = CASE WHEN {DELETED} THEN '' ELSE :answer END,
-        tokenizer = :tokenizer, prompt_tokens = coalesce(:prompt_tokens, prompt_tokens), completion_tokens = :completion_tokens,
+        tokenizer = :tokenizer, prompt_tokens = coalesce(:prompt_tokens, prompt_tokens),
+        completion_tokens = CAST(:completion_tokens AS int),
         logprobs = CASE WHEN NOT {DELETED} THEN CAST(:logprobs AS jsonb) END, lease_until = NULL, lost_at = NULL,
-        first_token_at = coalesce(first_token_at, CASE WHEN cardinality(CAST(:ids AS int[])) > 0 THEN clock_timestamp() END),
+        first_token_at = coalesce(first_token_at, CASE WHEN CAST(:completion_tokens AS int) > 0 THEN clock_timestamp() END),
         finished_at = clock_timestamp()
     WHERE id = :id AND attempt = :attempt AND state = 'running'
     RETURNING conversation_id, answer_message_id, state
@@ -55,9 +56,11 @@ class Outcome:
     state: TaskState
     finish_reason: FinishReason | None
     text: str
-    ids: list[int]
+    ids: list[int] | None
+    """None where the backend gives text only."""
     tokenizer: str | None
     prompt_tokens: int | None
+    completion_tokens: int
     error: dict[str, str] | None = None
     logprobs: list[dict[str, Any]] | None = None
 
@@ -85,7 +88,7 @@ async def finish(session: AsyncSession, outcome: Outcome) -> Finished | None:
                 "finish_reason": outcome.finish_reason,
                 "error": json.dumps(outcome.error) if outcome.error else None,
                 "prompt_tokens": outcome.prompt_tokens,
-                "completion_tokens": len(outcome.ids),
+                "completion_tokens": outcome.completion_tokens,
                 "logprobs": json.dumps(outcome.logprobs) if outcome.logprobs is not None else None,
             },
         )
@@ -106,7 +109,7 @@ async def find_written(session: AsyncSession, outcome: Outcome) -> Finished | No
                 "id": outcome.id,
                 "attempt": outcome.attempt,
                 "finish_reason": outcome.finish_reason,
-                "completion_tokens": len(outcome.ids),
+                "completion_tokens": outcome.completion_tokens,
                 "answer": outcome.text,
             },
         )

@@ -16,14 +16,16 @@ HEARTBEAT = text(
     f"""
     WITH mine AS (
         SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb))
-            AS mine(id uuid, attempt int, ids int[], answer text, tokenizer text, prompt_tokens int)
+            AS mine(id uuid, attempt int, ids int[], answer text, tokenizer text, prompt_tokens int, completion_tokens int)
     )
     UPDATE tasks SET
         lease_until = clock_timestamp() + make_interval(secs => :lease), lost_at = NULL,
         checkpoint_ids = CASE WHEN NOT {DELETED} THEN mine.ids END,
         checkpoint_text = CASE WHEN {DELETED} THEN '' ELSE mine.answer END, tokenizer = mine.tokenizer,
         prompt_tokens = coalesce(mine.prompt_tokens, tasks.prompt_tokens),
-        first_token_at = coalesce(first_token_at, CASE WHEN cardinality(mine.ids) > 0 THEN clock_timestamp() END)
+        -- where there are ids, they are the count
+        completion_tokens = CASE WHEN mine.ids IS NULL THEN mine.completion_tokens END,
+        first_token_at = coalesce(first_token_at, CASE WHEN mine.completion_tokens > 0 THEN clock_timestamp() END)
     FROM mine WHERE tasks.id = mine.id AND tasks.attempt = mine.attempt AND tasks.state = 'running'
     RETURNING tasks.id, tasks.cancel_requested
     """  # noqa: S608 - the inserted part is a constant
@@ -35,7 +37,8 @@ HAND_BACK = text(
         state = CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END,
         finish_reason = CASE WHEN cancel_requested THEN 'cancelled' END,
         finished_at = CASE WHEN cancel_requested THEN clock_timestamp() END,
-        completion_tokens = CASE WHEN cancel_requested THEN coalesce(cardinality(checkpoint_ids), 0) END,
+        completion_tokens = CASE WHEN cancel_requested THEN coalesce(cardinality(checkpoint_ids), completion_tokens, 0)
+            ELSE completion_tokens END,
         worker = NULL, lease_until = NULL, lost_at = NULL
     WHERE id = :id AND attempt = :attempt AND state = 'running'
     RETURNING state
@@ -63,10 +66,12 @@ class Checkpoint:
 
     id: uuid.UUID
     attempt: int
-    ids: list[int]
+    ids: list[int] | None
+    """None where the backend gives text only."""
     text: str
     tokenizer: str
     prompt_tokens: int | None
+    completion_tokens: int
 
 
 async def heartbeat(session: AsyncSession, checkpoints: Iterable[Checkpoint], *, lease_seconds: float) -> dict[uuid.UUID, bool]:
@@ -80,6 +85,7 @@ async def heartbeat(session: AsyncSession, checkpoints: Iterable[Checkpoint], *,
             "answer": item.text,
             "tokenizer": item.tokenizer,
             "prompt_tokens": item.prompt_tokens,
+            "completion_tokens": item.completion_tokens,
         }
         for item in checkpoints
     ]

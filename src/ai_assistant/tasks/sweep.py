@@ -26,7 +26,7 @@ END = text(
     f"""
     UPDATE tasks SET
         state = ending.state, finish_reason = ending.reason, finished_at = clock_timestamp(), lease_until = NULL, lost_at = NULL,
-        completion_tokens = coalesce(cardinality(checkpoint_ids), 0),
+        completion_tokens = coalesce(cardinality(checkpoint_ids), completion_tokens, 0),
         error = CASE ending.state
             WHEN 'failed' THEN jsonb_build_object('code', 'worker_lost', 'message',
                 'The worker stopped three times while it worked on this; ask again, or look at its logs.')

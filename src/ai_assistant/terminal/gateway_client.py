@@ -12,7 +12,7 @@ import httpx
 
 from ai_assistant import __version__
 from ai_assistant.errors import AssistantError
-from ai_assistant.terminal.sse import parse_events
+from ai_assistant.sse import parse_events
 
 TEMPORARY = (502, 503, 504)
 FIRST_PAUSE = 0.2

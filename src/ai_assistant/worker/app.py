@@ -1,4 +1,4 @@
-"""`ai-assistant worker`: a Celery consumer with one engine. One process is one engine; scale by starting more."""
+"""`ai-assistant worker`: a Celery consumer with one backend. One process is one engine; scale by starting more."""
 
 import logging
 import os
@@ -6,45 +6,42 @@ import signal
 import sys
 import time
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import signals
 from celery.platforms import SecurityWarning
 
 from ai_assistant.contracts import GENERATE_TASK, queue_name
 from ai_assistant.dispatch import make_celery
-from ai_assistant.engine.backends import load_runner
-from ai_assistant.engine.config import EngineConfig
-from ai_assistant.engine.llm_engine import LLMEngine
-from ai_assistant.engine.model_package import ModelPackage, hold, load_package
-from ai_assistant.engine.tokenizer import Tokenizer
 from ai_assistant.errors import ConfigurationError
 from ai_assistant.metrics import WorkerMetrics, process_registry
 from ai_assistant.settings import WorkerSettings, default_data_dir
+from ai_assistant.worker.backend import Backend
 from ai_assistant.worker.probes import start_probes
 from ai_assistant.worker.service import Service
+
+if TYPE_CHECKING:
+    from ai_assistant.engine.llm_engine import LLMEngine
+    from ai_assistant.engine.model_package import ModelPackage
+    from ai_assistant.engine.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
 
 
 def run(settings: WorkerSettings) -> int:
     """Serve the assistant's queue until SIGTERM. Returns the exit code."""
-    started = time.monotonic()
     is_ready = False
     registry = process_registry()
     metrics = WorkerMetrics(registry)
-    package = find_package(settings)
-    hold(package)
-    engine, tokenizer = load_engine(settings, package)
-    logger.info("Loaded %s %s in %.1f s", package.digest[:12], package.manifest.precision, time.monotonic() - started)
-    metrics.slots.labels(settings.assistant).set(settings.slots)
+    backend = make_backend(settings)
+    metrics.slots.labels(settings.assistant).set(backend.slots)
     exit_codes = [0]
 
     def on_crash() -> None:
         exit_codes[0] = 1
         os.kill(os.getpid(), signal.SIGTERM)
 
-    service = Service(settings, engine, tokenizer, metrics, on_crash)
+    service = Service(settings, backend, metrics, on_crash)
     if settings.worker_metrics_port is not None:
         not_ready = "not consuming yet"
         try:
@@ -53,7 +50,7 @@ def run(settings: WorkerSettings) -> int:
                 settings.worker_metrics_port,
                 registry,
                 service.liveness,
-                lambda: service.liveness() or (None if is_ready else not_ready),
+                lambda: service.readiness() or (None if is_ready else not_ready),
             )
         except OSError as error:
             raise ConfigurationError(
@@ -73,7 +70,7 @@ def run(settings: WorkerSettings) -> int:
     def on_ready(**_: Any) -> None:
         nonlocal is_ready
         is_ready = True
-        logger.info("Ready for %s with %d slots", settings.assistant, settings.slots)
+        logger.info("Ready for %s with %d slots", settings.assistant, backend.slots)
 
     @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]
     def on_shutdown(**_: Any) -> None:
@@ -91,7 +88,7 @@ def run(settings: WorkerSettings) -> int:
         hostname=f"{settings.worker_id}@{settings.assistant}",
         queues=[queue_name(settings.assistant)],
         pool="threads",
-        concurrency=settings.slots,
+        concurrency=backend.slots,
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,
@@ -102,8 +99,28 @@ def run(settings: WorkerSettings) -> int:
     return exit_codes[0] or int(consumer.exitcode or 0)
 
 
-def find_package(settings: WorkerSettings) -> ModelPackage:
+def make_backend(settings: WorkerSettings) -> Backend[Any]:
+    """What the settings ask for; only that is imported: with a model server elsewhere no engine is needed. Raises ModelError."""
+    if settings.remote_url is not None:
+        from ai_assistant.worker.remote.backend import RemoteBackend
+
+        return RemoteBackend(settings)
+    from ai_assistant.worker.engine_backend import EngineBackend
+
+    started = time.monotonic()
+    from ai_assistant.engine.model_package import hold
+
+    package = find_package(settings)
+    hold(package)
+    engine, tokenizer = load_engine(settings, package)
+    logger.info("Loaded %s %s in %.1f s", package.digest[:12], package.manifest.precision, time.monotonic() - started)
+    return EngineBackend(engine, tokenizer, settings.slots)
+
+
+def find_package(settings: WorkerSettings) -> "ModelPackage":
     """The configured package, or one built from the configured source. Raises ModelError."""
+    from ai_assistant.engine.model_package import load_package
+
     if settings.model_package is not None:
         return load_package(settings.model_package)
     # only a worker without a package needs the builder installed
@@ -118,8 +135,13 @@ def find_package(settings: WorkerSettings) -> ModelPackage:
     return load_package(folder)
 
 
-def load_engine(settings: WorkerSettings, package: ModelPackage) -> tuple[LLMEngine, Tokenizer]:
+def load_engine(settings: WorkerSettings, package: "ModelPackage") -> "tuple[LLMEngine, Tokenizer]":
     """Raises ModelPackageError, and ConfigurationError where the device cannot be used."""
+    from ai_assistant.engine.backends import load_runner
+    from ai_assistant.engine.config import EngineConfig
+    from ai_assistant.engine.llm_engine import LLMEngine
+    from ai_assistant.engine.tokenizer import Tokenizer
+
     config = EngineConfig(
         num_slots=settings.slots,
         max_context=settings.max_context,

@@ -13,21 +13,16 @@ from redis.asyncio import Redis
 from ai_assistant.database.migrate import current_revision, head_revision
 from ai_assistant.database.session import Database
 from ai_assistant.dispatch import Dispatcher
-from ai_assistant.engine.llm_engine import LLMEngine
-from ai_assistant.engine.tokenizer import Tokenizer
 from ai_assistant.errors import DatabaseUnavailableError
 from ai_assistant.metrics import WorkerMetrics
 from ai_assistant.settings import WorkerSettings
 from ai_assistant.tasks.lease import let_go
-from ai_assistant.worker.engine_thread import EngineThread
+from ai_assistant.worker.backend import Backend, Host
 from ai_assistant.worker.keeper import Keeper
 from ai_assistant.worker.task_runner import TaskRunner
 
 logger = logging.getLogger(__name__)
 
-STUCK_STEP_SECONDS = 120.0
-"""A step that takes longer than this means that the engine hangs."""
-LAST_STEP_SECONDS = 10.0
 LAST_TASKS_SECONDS = 0.5
 REDIS_SECONDS = 2.0
 POOL_SIZE = 2
@@ -40,8 +35,7 @@ class Service:
     def __init__(
         self,
         settings: WorkerSettings,
-        engine: LLMEngine,
-        tokenizer: Tokenizer,
+        backend: Backend[Any],
         metrics: WorkerMetrics,
         on_crash: Callable[[], None],
     ) -> None:
@@ -50,19 +44,18 @@ class Service:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="io", daemon=True)
         self._thread.start()
-        self._runner = self._call(self._make_runner(tokenizer, metrics))
-        self._engine_thread = EngineThread(engine, self._on_step, self._on_engine_crash)
-        self._runner.engine = self._engine_thread
-        self._has_crashed = False
+        self._backend = backend
+        self._metrics = metrics
+        self._runner = self._call(self._make_runner())
 
-    async def _make_runner(self, tokenizer: Tokenizer, metrics: WorkerMetrics) -> TaskRunner:
+    async def _make_runner(self) -> TaskRunner:
         url = self._settings.redis_url.get_secret_value()
         self._database = Database(self._settings.database_url.get_secret_value(), pool_size=POOL_SIZE)
         self._redis: Redis = Redis.from_url(url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=1.0)
         # a subscription waits for minutes, so it has no time-out of its own; keep-alives notice a dead peer
         self._channel: Redis = Redis.from_url(url, socket_connect_timeout=1.0, socket_keepalive=True, health_check_interval=10)
         self._dispatcher = Dispatcher(url)
-        return TaskRunner(self._settings, self._database, self._redis, self._dispatcher, tokenizer, metrics)
+        return TaskRunner(self._settings, self._database, self._redis, self._dispatcher, self._backend, self._metrics)
 
     def _call(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
@@ -86,7 +79,10 @@ class Service:
     def start(self) -> None:
         """Begin to compute and to keep leases."""
         self._call(self._let_go())
-        self._engine_thread.start()
+        publisher = self._runner.publisher
+        self._backend.start(
+            Host(self._loop, self._database, self._metrics, self._settings.assistant, publisher.wake, self._on_crashed_backend)
+        )
         asyncio.run_coroutine_threadsafe(self._background(), self._loop)
 
     async def _let_go(self) -> None:
@@ -131,9 +127,7 @@ class Service:
 
     def stop(self) -> None:
         """After Celery has stopped: end the threads."""
-        self._engine_thread.stop()
-        # the process must not end inside a step: the runtime's own threads would be torn down under it
-        self._engine_thread.join(LAST_STEP_SECONDS)
+        self._backend.close()
         with contextlib.suppress(Exception):
             asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(3.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -148,22 +142,19 @@ class Service:
         await self._database.close()
         self._dispatcher.close()
 
-    def _on_step(self, output: Any) -> None:
-        self._loop.call_soon_threadsafe(self._runner.on_step, output)
-
-    def _on_engine_crash(self, error: BaseException) -> None:
-        """Without an engine this process is of no use: give everything up and let it be restarted."""
-        self._has_crashed = self._runner.has_crashed = True
+    def _on_crashed_backend(self, error: BaseException) -> None:
+        """Without its engine this process is of no use: give everything up and let it be restarted."""
+        self._runner.has_crashed = True
         self._runner.is_draining = True
         asyncio.run_coroutine_threadsafe(self._drain(0), self._loop)
         self._on_crash()
 
     def liveness(self) -> str | None:
         """None: well."""
-        if self._has_crashed or not self._engine_thread.is_alive():
-            return "the engine has stopped"
-        if self._engine_thread.seconds_in_step() > STUCK_STEP_SECONDS:
-            return f"the engine has been in one step for {self._engine_thread.seconds_in_step():.0f} s"
         if not self._thread.is_alive():
             return "the event loop has stopped"
-        return None
+        return self._backend.liveness()
+
+    def readiness(self) -> str | None:
+        """None: answers need not wait for anything but a free slot."""
+        return self.liveness() or self._backend.readiness()

@@ -3,8 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -12,11 +11,7 @@ from redis.exceptions import RedisError
 from ai_assistant.contracts import EVENTS_CHANNEL, FinishReason, TaskState
 from ai_assistant.database.session import Database
 from ai_assistant.dispatch import Dispatcher
-from ai_assistant.engine.llm_engine import StepOutput
-from ai_assistant.engine.sampling import SamplingParams
-from ai_assistant.engine.sequence import Sequence
-from ai_assistant.engine.tokenizer import Tokenizer
-from ai_assistant.errors import AssistantError, DatabaseUnavailableError, InvalidRequestError
+from ai_assistant.errors import AssistantError, DatabaseUnavailableError
 from ai_assistant.logs import request_id
 from ai_assistant.metrics import WorkerMetrics
 from ai_assistant.settings import WorkerSettings
@@ -24,30 +19,14 @@ from ai_assistant.streams import StreamText, StreamWriter
 from ai_assistant.tasks.claim import ClaimedTask, claim
 from ai_assistant.tasks.finish import Finished, finish
 from ai_assistant.tasks.lease import give_up, hand_back
-from ai_assistant.worker.engine_thread import EngineThread
+from ai_assistant.worker.backend import Backend
 from ai_assistant.worker.generation import Generation
-from ai_assistant.worker.prompts import prompt_ids
 from ai_assistant.worker.publisher import Publisher
 
 logger = logging.getLogger(__name__)
 
-SAMPLING_FIELDS = ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty")
 RETRY = 0.5
 HAND_BACK_SECONDS = 3.0
-
-T = TypeVar("T")
-
-
-async def unless_ended(generation: Generation, work: Awaitable[T]) -> T | None:
-    """What `work` gives; None as soon as the answer is over: PostgreSQL or a broken engine may keep `work` for ever."""
-    working = asyncio.ensure_future(work)
-    ending = asyncio.ensure_future(generation.ended.wait())
-    try:
-        await asyncio.wait((working, ending), return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
-    finally:
-        working.cancel()
-        ending.cancel()
 
 
 class TaskRunner:
@@ -59,14 +38,14 @@ class TaskRunner:
         database: Database,
         redis: "Redis",
         dispatcher: Dispatcher,
-        tokenizer: Tokenizer,
+        backend: Backend[Any],
         metrics: WorkerMetrics,
     ) -> None:
         self._settings = settings
         self._database = database
         self._redis = redis
         self._dispatcher = dispatcher
-        self._tokenizer = tokenizer
+        self._backend = backend
         self._metrics = metrics
         self._writer = StreamWriter(redis)
         self._running: dict[str, Generation] = {}
@@ -77,7 +56,6 @@ class TaskRunner:
         """Whatever still runs goes back to the queue."""
         self.has_crashed = False
         """The engine broke, perhaps by one of these tasks: that is no hand-over, this attempt counts."""
-        self.engine: EngineThread  # set by the service, whose callbacks need this object first
 
     def running(self) -> list[Generation]:
         return list(self._running.values())
@@ -88,7 +66,7 @@ class TaskRunner:
         if claimed is None:
             return
         token = request_id.set(claimed.request_id)
-        generation = Generation(claimed, self._tokenizer)
+        generation = self._backend.begin(claimed)
         try:
             # before it is registered: a heartbeat or a cancel must not see it without what earlier attempts had
             await self._take_over(generation)
@@ -99,7 +77,7 @@ class TaskRunner:
         finally:
             self._running.pop(generation.seq_id, None)
             self.publisher.forget(generation)
-            self.engine.cancel(generation.seq_id)
+            self._backend.stop(generation)
             request_id.reset(token)
 
     async def _claim(self) -> ClaimedTask | None:
@@ -124,10 +102,7 @@ class TaskRunner:
         try:
             self._count_claim(task)
             if not generation.ended.is_set():
-                prompt = prompt_ids(task, self._database, self._tokenizer, self.engine.max_context)
-                generation.prompt_ids = await unless_ended(generation, prompt)
-            if not generation.ended.is_set():
-                await self._compute(generation)
+                await self._backend.answer(generation)
         except AssistantError as error:
             generation.end(FinishReason.ERROR, error)
         except Exception as error:
@@ -150,7 +125,8 @@ class TaskRunner:
                 # this worker's own earlier attempt: it froze, or PostgreSQL was away for long
                 item.lose()
         if task.attempt > 1 and generation.logprobs is None:
-            self._resume(generation, before)
+            self._backend.resume(generation, before)
+            self.publisher.wake()
 
     async def _fence(self, generation: Generation) -> StreamText | None:
         task = generation.task
@@ -160,72 +136,10 @@ class TaskRunner:
             logger.warning("The stream cannot be read (%s); going on from the checkpoint", error)
             return StreamText()
 
-    def _resume(self, generation: Generation, before: StreamText) -> None:
-        """Go on from the longer of checkpoint and stream, from token ids wherever they are this tokenizer's."""
-        task = generation.task
-        checkpoint = task.checkpoint_ids or []
-        if task.tokenizer in (None, self._tokenizer.digest):
-            ids = max(checkpoint, list(before.ids), key=len)
-        else:
-            ids = self._tokenizer.encode_plain(max(task.checkpoint_text, before.text, key=len))
-        generation.resume(ids, published=before)
-        logger.info("Continuing after %d tokens", len(ids), extra={"task_id": str(task.id), "attempt": task.attempt})
-        self.publisher.wake()
-
-    async def _compute(self, generation: Generation) -> None:
-        task = generation.task
-        assert generation.prompt_ids is not None
-        try:
-            sampling = SamplingParams(
-                max_tokens=min(int(task.sampling["max_tokens"]), self.engine.max_context),
-                seed=int(task.sampling["seed"]),
-                logprobs=task.sampling.get("logprobs"),
-                **{name: task.sampling[name] for name in SAMPLING_FIELDS if task.sampling.get(name) is not None},
-            )
-            sequence = Sequence(
-                generation.seq_id,
-                generation.prompt_ids,
-                sampling,
-                completion_ids=generation.ids,
-                deadline=generation.claimed_at + task.seconds_left,
-            )
-            await unless_ended(generation, asyncio.wrap_future(self.engine.add(sequence)))
-        except ValueError as error:
-            raise InvalidRequestError(str(error)) from error
-        if generation.is_cancelled:
-            self.engine.cancel(generation.seq_id)
-        await generation.ended.wait()
-
-    def on_step(self, output: StepOutput) -> None:
-        """The results of one engine step."""
-        now = time.monotonic()
-        for token in output.tokens:
-            generation = self._running.get(token.seq_id)
-            if generation is None:
-                continue
-            previous = generation.last_token_at
-            is_first = generation.first_token_at is None
-            if generation.push(token):
-                self.engine.cancel(token.seq_id)
-            if token.token_id is None:
-                continue
-            if is_first and generation.task.first_token_at is None:
-                waited = generation.task.waited_seconds + now - generation.claimed_at
-                self._metrics.time_to_first_token.labels(generation.task.assistant).observe(waited)
-            elif previous is not None:
-                self._metrics.inter_token_latency.labels(generation.task.assistant).observe(now - previous)
-        for failure in output.failures:
-            if failed := self._running.get(failure.seq_id):
-                failed.end(FinishReason.ERROR, failure.error)
-        assistant = self._settings.assistant
-        self._metrics.slots_in_use.labels(assistant).set(output.stats.num_running)
-        self._metrics.kv_tokens.labels(assistant).set(output.stats.kv_tokens)
-        self.publisher.wake()
-
     def cancel(self, generation: Generation) -> None:
         """Stop computing; what there is of the answer is kept."""
         generation.is_cancelled = True
-        self.engine.cancel(generation.seq_id)
+        self._backend.stop(generation)
         generation.end(FinishReason.CANCELLED)
 
     async def _finish(self, generation: Generation) -> None:
@@ -265,13 +179,13 @@ class TaskRunner:
     def _count(self, generation: Generation, state: TaskState) -> None:
         task, reason = generation.task, generation.finish_reason or FinishReason.ERROR
         self._metrics.tasks_finished.labels(task.assistant, state.value, reason.value).inc()
-        self._metrics.prompt_tokens.labels(task.assistant).inc(len(generation.prompt_ids or ()))
-        self._metrics.completion_tokens.labels(task.assistant).inc(len(generation.ids))
+        self._metrics.prompt_tokens.labels(task.assistant).inc(generation.prompt_tokens or 0)
+        self._metrics.completion_tokens.labels(task.assistant).inc(generation.completion_tokens)
         logger.info(
             "%s (%s) with %d tokens in %.2f s",
             state.value,
             reason.value,
-            len(generation.ids),
+            generation.completion_tokens,
             time.monotonic() - generation.claimed_at,
             extra={"task_id": str(task.id), "attempt": task.attempt},
         )
@@ -294,5 +208,5 @@ class TaskRunner:
             logger.warning("The task could not be handed back; it goes on when its lease has run out")
             return
         if held:
-            logger.info("Handed back after %d tokens", len(generation.ids), extra={"task_id": str(generation.task.id)})
+            logger.info("Handed back after %d tokens", generation.completion_tokens, extra={"task_id": str(generation.task.id)})
             await self._dispatcher.push(generation.task.assistant, [generation.task.id])

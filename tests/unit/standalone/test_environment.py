@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ai_assistant.settings import GatewaySettings, StandaloneSettings
+from ai_assistant.errors import ConfigurationError
+from ai_assistant.settings import GatewaySettings, StandaloneSettings, WorkerSettings
 from ai_assistant.standalone.environment import (
     bot_environment,
     bot_key,
@@ -64,3 +65,18 @@ def test_worker_drains_for_a_second_unless_told_otherwise(
 
 def test_address_to_speak_to() -> None:
     assert [reachable(host) for host in ("0.0.0.0", "::", "::1", "10.0.0.1")] == ["127.0.0.1", "[::1]", "[::1]", "10.0.0.1"]
+
+
+def test_with_a_model_server_the_worker_gets_no_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AI_ASSISTANT_REMOTE_URL", "http://127.0.0.1:8080/v1/")
+    plan = make_plan(StandaloneSettings.load(model="remote"), tmp_path, 8000, 8001)
+    environment = worker_environment(plan, common_environment(plan, "postgresql://db", "redis://queue"), None)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert WorkerSettings.load().remote_url == "http://127.0.0.1:8080/v1"
+
+
+def test_a_model_on_the_command_line_must_agree_with_the_model_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AI_ASSISTANT_REMOTE_URL", "http://127.0.0.1:8080/v1")
+    with pytest.raises(ConfigurationError, match="both set"):
+        make_plan(StandaloneSettings.load(model="file:///m.gguf"), tmp_path, 8000, 8001)

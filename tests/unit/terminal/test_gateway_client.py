@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from ai_assistant.sse import parse_events
 from ai_assistant.terminal.gateway_client import (
     Away,
     Ended,
@@ -14,7 +15,6 @@ from ai_assistant.terminal.gateway_client import (
     Text,
     Waiting,
 )
-from ai_assistant.terminal.sse import parse_events
 from gateway_double import CUT, GatewayDouble, done, event, token
 
 

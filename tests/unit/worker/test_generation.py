@@ -1,8 +1,6 @@
 """One attempt's answer: text from ids, what readers have, and what the database is told."""
 
-import datetime
 import json
-import uuid
 
 import pytest
 from tokenizers import pre_tokenizers
@@ -12,8 +10,8 @@ from ai_assistant.engine.llm_engine import TokenOutput
 from ai_assistant.engine.sequence import FinishReason as EngineReason
 from ai_assistant.engine.tokenizer import Tokenizer
 from ai_assistant.streams import Entry, StreamText, assemble
-from ai_assistant.tasks.claim import ClaimedTask
-from ai_assistant.worker.generation import Generation
+from ai_assistant.worker.token_generation import TokenGeneration
+from worker_tasks import make_task
 
 EOS = 0
 
@@ -33,34 +31,7 @@ def tokenizer() -> Tokenizer:
     return Tokenizer(json.dumps(content), eos_token_ids=(EOS,))
 
 
-def make_task(**changes: object) -> ClaimedTask:
-    now = datetime.datetime.now(datetime.UTC)
-    values: dict[str, object] = {
-        "id": uuid.uuid4(),
-        "assistant": "assistant",
-        "attempt": 1,
-        "takeovers": 0,
-        "user_id": uuid.uuid4(),
-        "conversation_id": None,
-        "user_message_id": None,
-        "answer_message_id": None,
-        "messages": [],
-        "instructions": None,
-        "sampling": {"max_tokens": 100, "seed": 1},
-        "request_id": None,
-        "checkpoint_ids": None,
-        "checkpoint_text": "",
-        "tokenizer": None,
-        "created_at": now,
-        "started_at": now,
-        "first_token_at": None,
-        "seconds_left": 60.0,
-        "waited_seconds": 0.1,
-    }
-    return ClaimedTask(**{**values, **changes})  # type: ignore[arg-type]
-
-
-def push_all(generation: Generation, ids: list[int]) -> list[Entry]:
+def push_all(generation: TokenGeneration, ids: list[int]) -> list[Entry]:
     """Push ids and publish after each, as the fastest publisher would."""
     entries = []
     for token_id in ids:
@@ -74,7 +45,7 @@ def push_all(generation: Generation, ids: list[int]) -> list[Entry]:
 
 def test_entries_add_up_to_text_and_ids(tokenizer: Tokenizer) -> None:
     text = "Да 🙂 yes"
-    generation = Generation(make_task(), tokenizer)
+    generation = TokenGeneration(make_task(), tokenizer)
     entries = push_all(generation, tokenizer.encode(text))
     assert generation.text == text
     assert all(entry.text and "\ufffd" not in entry.text for entry in entries)
@@ -86,9 +57,9 @@ def test_entries_add_up_to_text_and_ids(tokenizer: Tokenizer) -> None:
 def test_resumed_text_is_the_same_and_not_published_twice(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode("Привет, Anna!")
     for cut in range(len(ids)):
-        first = Generation(make_task(), tokenizer)
+        first = TokenGeneration(make_task(), tokenizer)
         before = assemble(push_all(first, ids[:cut]))
-        second = Generation(make_task(attempt=2), tokenizer)
+        second = TokenGeneration(make_task(attempt=2), tokenizer)
         second.resume(ids[:cut], published=before)
         assert second.text == first.text
         assert second.unpublished() is None
@@ -98,7 +69,7 @@ def test_resumed_text_is_the_same_and_not_published_twice(tokenizer: Tokenizer) 
 
 def test_a_lost_stream_is_published_from_zero_with_all_ids(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode("abcdef")
-    generation = Generation(make_task(), tokenizer)
+    generation = TokenGeneration(make_task(), tokenizer)
     push_all(generation, ids[:3])
     generation.publish_again()
     entry = generation.unpublished()
@@ -107,7 +78,7 @@ def test_a_lost_stream_is_published_from_zero_with_all_ids(tokenizer: Tokenizer)
 
 def test_what_the_checkpoint_has_beyond_the_stream_is_published(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode("abcdef")
-    generation = Generation(make_task(attempt=2), tokenizer)
+    generation = TokenGeneration(make_task(attempt=2), tokenizer)
     generation.resume(ids, published=StreamText("ab", tuple(ids[:2])))
     assert generation.unpublished() == Entry(2, StreamEntry.TOKEN, 2, "cdef", tuple(ids[2:]))
 
@@ -115,7 +86,7 @@ def test_what_the_checkpoint_has_beyond_the_stream_is_published(tokenizer: Token
 def test_ids_without_visible_text_are_not_lost_from_the_stream(tokenizer: Tokenizer) -> None:
     """Half a character is in the checkpoint and not in the stream: its id must come with the text that it belongs to."""
     ids = tokenizer.encode("aД")
-    generation = Generation(make_task(attempt=2), tokenizer)
+    generation = TokenGeneration(make_task(attempt=2), tokenizer)
     generation.resume(ids[:2], published=StreamText("a", tuple(ids[:1])))
     assert generation.unpublished() is None
     entries = push_all(generation, ids[2:])
@@ -124,20 +95,20 @@ def test_ids_without_visible_text_are_not_lost_from_the_stream(tokenizer: Tokeni
 
 def test_a_stream_of_something_else_is_published_again(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode("abc")
-    generation = Generation(make_task(attempt=2), tokenizer)
+    generation = TokenGeneration(make_task(attempt=2), tokenizer)
     generation.resume(ids, published=StreamText("xy", (1, 2)))
     assert generation.unpublished() == Entry(2, StreamEntry.TOKEN, 0, "abc", tuple(ids))
 
 
 def test_stop_string_ends_and_cuts(tokenizer: Tokenizer) -> None:
-    generation = Generation(make_task(sampling={"max_tokens": 100, "seed": 1, "stop": ["END"]}), tokenizer)
+    generation = TokenGeneration(make_task(sampling={"max_tokens": 100, "seed": 1, "stop": ["END"]}), tokenizer)
     ids = tokenizer.encode("good END bad")
     told = [generation.push(TokenOutput(generation.seq_id, token_id, None)) for token_id in ids]
     assert generation.text == "good "
     assert told.count(True) == 1
     assert generation.outcome().state is TaskState.SUCCEEDED
     assert tokenizer.decode(generation.outcome().ids) == "good END"
-    resumed = Generation(make_task(attempt=2, sampling={"max_tokens": 100, "seed": 1, "stop": ["END"]}), tokenizer)
+    resumed = TokenGeneration(make_task(attempt=2, sampling={"max_tokens": 100, "seed": 1, "stop": ["END"]}), tokenizer)
     resumed.resume(generation.ids, published=StreamText())
     assert resumed.ended.is_set()
     assert resumed.text == "good "
@@ -151,7 +122,7 @@ def test_ends(tokenizer: Tokenizer) -> None:
         EngineReason.DEADLINE: (TaskState.EXPIRED, "deadline_exceeded"),
     }
     for reason, (state, code) in expected.items():
-        generation = Generation(make_task(), tokenizer)
+        generation = TokenGeneration(make_task(), tokenizer)
         push_all(generation, tokenizer.encode("abc"))
         generation.push(TokenOutput(generation.seq_id, EOS if reason is EngineReason.STOP else None, reason))
         outcome = generation.outcome()
@@ -161,7 +132,7 @@ def test_ends(tokenizer: Tokenizer) -> None:
 
 
 def test_nothing_is_told_of_a_lost_attempt(tokenizer: Tokenizer) -> None:
-    generation = Generation(make_task(), tokenizer)
+    generation = TokenGeneration(make_task(), tokenizer)
     push_all(generation, tokenizer.encode("ab"))
     generation.push(TokenOutput(generation.seq_id, tokenizer.encode("c")[0], None))
     generation.lose()
@@ -169,6 +140,6 @@ def test_nothing_is_told_of_a_lost_attempt(tokenizer: Tokenizer) -> None:
 
 
 def test_nul_cannot_be_stored(tokenizer: Tokenizer) -> None:
-    generation = Generation(make_task(), tokenizer)
+    generation = TokenGeneration(make_task(), tokenizer)
     push_all(generation, tokenizer.encode("a\x00b"))
     assert generation.text == "a\ufffdb"
