@@ -251,6 +251,7 @@ def model_sizes_page() -> str:
         "# Model sizes and precisions",
         GENERATED,
         "Computed from the published configurations; what it means stands in [models.md](../models.md). GB are 10^9 bytes.",
+        "A column with the name of a precision is the size of the weights; 1000 tokens are keys and values of one conversation.",
         f"To run is with one conversation of {SHORT_CONTEXT} tokens; each further one takes its tokens by the column for 1000.",
         table(*size_table()),
         "A package is published when it agrees with the model in fp32 as follows:",

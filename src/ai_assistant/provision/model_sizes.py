@@ -72,7 +72,8 @@ def size_table() -> tuple[list[str], list[list[str]]]:
     heading = [
         "Model",
         "Parameters",
-        *(f"{name} weights" for name in (*on_cpu, *on_gpu)),
+        *on_cpu,
+        *on_gpu,
         "1000 tokens, CPU / GPU",
         "RAM to build",
         "RAM to run int8",

@@ -16,7 +16,9 @@ from ai_assistant.standalone.supervisor import PROGRAM, Supervisor
 def up(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show everything that the parts write.")] = False,
     model: Annotated[str | None, typer.Option(help="Source of the model. [default: $AI_ASSISTANT_MODEL]")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32, int8 or fp16. [default: $AI_ASSISTANT_PRECISION]")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, fp32, int8, int8-weights, int4 or fp16. [default: $AI_ASSISTANT_PRECISION]")
+    ] = None,
 ) -> None:
     """Run everything on this machine: database, queue, gateway, worker, and the bot if it has a token."""
     given = {name: value for name, value in (("model", model), ("precision", precision)) if value}

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import get_args
 
 import onnxruntime
 import pytest
@@ -12,9 +13,10 @@ from ai_assistant.errors import ConfigurationError
 from ai_assistant.provision import build
 from ai_assistant.provision.build import build_package
 from ai_assistant.provision.graph import PRECISIONS
-from ai_assistant.provision.precision_choice import automatic_precisions, precisions_to_try
+from ai_assistant.provision.precision_choice import AUTO, automatic_precisions, precisions_to_try
 from ai_assistant.provision.sources.file import FileSource
 from ai_assistant.provision.verification import THRESHOLDS
+from ai_assistant.settings import ModelSettings
 
 
 def test_a_named_precision_is_the_only_one() -> None:
@@ -64,3 +66,7 @@ def test_what_int8_does_not_suit_is_built_in_the_next_precision(
     assert build_package(source, precision="auto", store=tmp_path / "store") == path
     assert len(fetched) == 1
     assert [entry.name for entry in (tmp_path / "store" / "tmp").iterdir()] == []
+
+
+def test_every_precision_that_can_be_built_can_be_set() -> None:
+    assert set(get_args(ModelSettings.model_fields["precision"].annotation)) == {AUTO, *PRECISIONS}

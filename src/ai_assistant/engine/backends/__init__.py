@@ -46,6 +46,8 @@ def _load_onnx(package: ModelPackage, config: EngineConfig, threads: int | None)
     )
     if device.note:
         logger.warning(device.note)
+    if device.kind == "cuda":
+        logger.info("The model is computed on CUDA device %d.", device.index)
     return OnnxRunner(package, max_chunk=config.prefill_chunk, threads=threads, device=device)
 
 
