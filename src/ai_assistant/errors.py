@@ -165,6 +165,13 @@ class ModelRejectedError(ModelError):
     code = "model_rejected"
 
 
+class PackageInUseError(ModelError):
+    """A running worker uses this model package."""
+
+    code = "package_in_use"
+    status = 409
+
+
 class SourceError(ModelError):
     """The model source cannot be read."""
 

@@ -80,7 +80,7 @@ def build() -> int:
     package = store / "0123456789abcdef"
     package.mkdir(parents=True, exist_ok=True)
     (package / "manifest.json").write_text("{}")
-    write(sys.stderr, json.dumps({"stage": "download", "done": 50, "total": 100}))
+    write(sys.stderr, json.dumps({"stage": "download", "bytes": 50, "total": 100}))
     write(sys.stdout, "some line")
     write(sys.stdout, package)
     return 0

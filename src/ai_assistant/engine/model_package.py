@@ -6,9 +6,12 @@ checks what is cheap (the manifest, that each file is there and has its size); `
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
@@ -193,6 +196,30 @@ class ModelPackage:
                 raise ModelPackageError(f"{file} cannot be read ({error.strerror}); {_BUILD_AGAIN}.") from error
             if actual != expected.sha256:
                 raise ModelPackageError(f"{file} is damaged (its checksum is not the manifest's); {_BUILD_AGAIN}.")
+
+
+def hold(package: ModelPackage) -> None:
+    """Marks the package as in use until this process ends, for whoever wants to remove it on the same machine."""
+    # The kernel frees it, whatever the process dies of. Where files cannot be locked, nobody can be told.
+    with suppress(OSError):
+        fcntl.flock(os.open(package.path / MANIFEST_FILE, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a living process of this machine holds the package in `folder`, as far as can be known."""
+    try:
+        descriptor = os.open(folder / MANIFEST_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def load_package(path: Path | str, *, verify: bool = False) -> ModelPackage:

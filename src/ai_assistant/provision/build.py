@@ -30,7 +30,7 @@ from ai_assistant.provision.disk import require_space, writing_to
 from ai_assistant.provision.graph import check_precision, graph_bytes, write_graph
 from ai_assistant.provision.progress import CONVERT, VERIFY, Progress, no_progress
 from ai_assistant.provision.sources import FetchedModel, Source, parse_source
-from ai_assistant.provision.store import DOWNLOADS, ModelStore
+from ai_assistant.provision.store import ModelStore
 from ai_assistant.provision.verification import check_answers, measure_accuracy
 
 # Raised whenever the same source leads to another package than before.
@@ -81,8 +81,8 @@ def build_package(
         if package := model_store.built_from(recipe.key):
             return package
         model_store.remove_leftovers(but=recipe.key)
-        with model_store.workspace(recipe.key) as workspace:
-            package = _Build(parsed, recipe, model_store, workspace, report).run()
+        with model_store.downloads(recipe.source, report) as downloads, model_store.workspace(recipe.key) as workspace:
+            package = _Build(parsed, recipe, model_store, downloads, workspace, report).run()
             model_store.remember(recipe.key, asdict(recipe), package.name)
         return package
 
@@ -90,13 +90,15 @@ def build_package(
 class _Build:
     """One run of the steps, in a folder of its own."""
 
-    def __init__(self, source: Source, recipe: _Recipe, store: ModelStore, workspace: Path, progress: Progress) -> None:
+    def __init__(
+        self, source: Source, recipe: _Recipe, store: ModelStore, downloads: Path, workspace: Path, progress: Progress
+    ) -> None:
         self._source = source
         self._recipe = recipe
         self._store = store
         self._folder = workspace / "package"
         self._reference = workspace / "reference"
-        self._downloads = workspace / DOWNLOADS
+        self._downloads = downloads
         self._progress = progress
 
     def run(self) -> Path:
@@ -171,7 +173,7 @@ class _Build:
                 resolved=fetched.resolved,
                 sha256=fetched.sha256,
                 name=checkpoint.name,
-                licence=checkpoint.licence,
+                licence=checkpoint.licence or fetched.licence,
             ),
             architecture=architecture,
             precision=self._recipe.precision,

@@ -1,9 +1,20 @@
-"""How a build says how far it is: a bar for a person, JSON lines for a program that reads the log."""
+"""How a build says how far it is: a bar for a person, JSON lines for a program that reads the log.
+
+A line is one object, on stderr, at most two a second:
+
+    {"stage": "download", "file": "model.safetensors", "bytes": 1048576, "total": 4194304,
+     "bytes_per_second": 524288, "eta_seconds": 6.0, "note": null}
+
+`stage` is one of STAGES; `bytes` and `total` count the whole stage, all of its files together, and only grow unless a
+download has to start over; `file` is the one at hand. What nobody knows is null. `note` is a sentence about a pause, such as
+a server that is busy. The lines of a build end with those of its last stage; its result is on stdout.
+"""
 
 from __future__ import annotations
 
 import json
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -23,22 +34,31 @@ from rich.progress import (
 from rich.progress import Progress as RichBars
 from rich.text import Text
 
-# A stage, how many bytes of it are done, and of how many (None: nobody knows).
-Progress = Callable[[str, int, int | None], None]
+WAIT, RESOLVE, DOWNLOAD, CHECKSUM, UNPACK = "wait", "resolve", "download", "checksum", "unpack"
+CONVERT, VERIFY = "convert", "verify"
 
-# The stages of a build, in order. `wait`: another process builds the same package.
-WAIT, DOWNLOAD, UNPACK, CONVERT, VERIFY = "wait", "download", "unpack", "convert", "verify"
-
-_TITLES = {
+# The stages of a build, in order; none but the last two are in every build.
+STAGES = {
     WAIT: "Waiting for another build of this model",
+    RESOLVE: "Asking what there is",
     DOWNLOAD: "Downloading",
+    CHECKSUM: "Comparing checksums",
     UNPACK: "Unpacking",
     CONVERT: "Writing the graph",
     VERIFY: "Checking the result",
 }
+# Seconds that a speed is the mean of, and after which a line that says nothing new is written again.
+_SPEED_WINDOW = 10.0
+_SIGN_OF_LIFE = 10.0
 
 
-class ProgressView(Protocol):
+class Progress(Protocol):
+    """Is told of a stage, how many bytes of it are done, of how many (None: nobody knows), of which file, and a remark."""
+
+    def __call__(self, stage: str, done: int, total: int | None, file: str | None = None, note: str | None = None) -> None: ...
+
+
+class ProgressView(Progress, Protocol):
     """Something that shows progress while it is entered."""
 
     def __enter__(self) -> Self: ...
@@ -47,10 +67,8 @@ class ProgressView(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
 
-    def __call__(self, stage: str, done: int, total: int | None) -> None: ...
 
-
-def no_progress(stage: str, done: int, total: int | None) -> None:
+def no_progress(stage: str, done: int, total: int | None, file: str | None = None, note: str | None = None) -> None:
     """For callers who do not care."""
 
 
@@ -60,26 +78,30 @@ def progress_view(stream: TextIO) -> ProgressView:
 
 
 class JsonLinesView(AbstractContextManager["JsonLinesView", None]):
-    """One JSON object a line: at once for a new stage, then at most two a second, and the last state of a stage."""
+    """One JSON object a line: at once for a new stage or a note, then at most two a second, and the last state of a stage."""
 
     def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic, interval: float = 0.5) -> None:
         self._stream = stream
         self._clock = clock
         self._interval = interval
         self._stage: str | None = None
-        self._stage_began = self._written_at = 0.0
-        self._stage_began_with = 0
-        self._pending: tuple[str, int, int | None] | None = None
+        self._written_at = 0.0
+        # Moments and bytes of the last lines of this stage.
+        self._samples: deque[tuple[float, int]] = deque()
+        self._pending: tuple[str, int, int | None, str | None] | None = None
 
-    def __call__(self, stage: str, done: int, total: int | None) -> None:
+    def __call__(self, stage: str, done: int, total: int | None, file: str | None = None, note: str | None = None) -> None:
         now = self._clock()
         if stage != self._stage:
             self._flush(now)
-            self._stage, self._stage_began, self._stage_began_with = stage, now, done
-        elif now - self._written_at < self._interval:
-            self._pending = (stage, done, total)
-            return
-        self._write(now, stage, done, total)
+            self._stage = stage
+            self._samples.clear()
+        elif note is None:
+            is_new = not self._samples or done != self._samples[-1][1]
+            if now - self._written_at < (self._interval if is_new else _SIGN_OF_LIFE):
+                self._pending = (stage, done, total, file) if is_new else self._pending
+                return
+        self._write(now, stage, done, total, file, note)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._flush(self._clock())
@@ -88,20 +110,30 @@ class JsonLinesView(AbstractContextManager["JsonLinesView", None]):
         if self._pending is not None:
             self._write(now, *self._pending)
 
-    def _write(self, now: float, stage: str, done: int, total: int | None) -> None:
+    def _write(self, now: float, stage: str, done: int, total: int | None, file: str | None, note: str | None = None) -> None:
         self._pending, self._written_at = None, now
-        elapsed = now - self._stage_began
-        speed = (done - self._stage_began_with) / elapsed if elapsed > 0 else 0.0
+        speed = self._speed(now, done)
         eta = (total - done) / speed if total is not None and speed > 0 else None
         line = {
             "stage": stage,
-            "done": done,
+            "file": file,
+            "bytes": done,
             "total": total,
             "bytes_per_second": round(speed) if speed > 0 else None,
             "eta_seconds": None if eta is None else round(eta, 1),
+            "note": note,
         }
-        self._stream.write(json.dumps(line) + "\n")
+        self._stream.write(json.dumps(line, ensure_ascii=False) + "\n")
         self._stream.flush()
+
+    def _speed(self, now: float, done: int) -> float:
+        if self._samples and done < self._samples[-1][1]:
+            self._samples.clear()
+        self._samples.append((now, done))
+        while len(self._samples) > 2 and now - self._samples[1][0] >= _SPEED_WINDOW:
+            self._samples.popleft()
+        began, before = self._samples[0]
+        return (done - before) / (now - began) if now > began else 0.0
 
 
 class _Bytes(DownloadColumn):
@@ -123,8 +155,8 @@ class BarsView(AbstractContextManager["BarsView", None]):
 
     def __init__(self, stream: TextIO) -> None:
         self._bars = RichBars(
-            TextColumn("{task.description}"),
-            BarColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=16),
             _Bytes(),
             _Speed(),
             TimeElapsedColumn(),
@@ -143,15 +175,19 @@ class BarsView(AbstractContextManager["BarsView", None]):
             self._end_stage()
         self._bars.stop()
 
-    def __call__(self, stage: str, done: int, total: int | None) -> None:
+    def __call__(self, stage: str, done: int, total: int | None, file: str | None = None, note: str | None = None) -> None:
+        if note is not None:
+            self._bars.console.print(note, markup=False, highlight=False)
+        title = STAGES.get(stage, stage) + (f" {file}" if file else "")
         if stage != self._stage or self._task is None:
             self._end_stage()
-            self._stage, self._task = stage, self._bars.add_task(_TITLES.get(stage, stage), total=total)
-        self._bars.update(self._task, completed=done, total=total)
+            self._stage, self._task = stage, self._bars.add_task(title, total=total)
+        self._bars.update(self._task, completed=done, total=total, description=title)
 
     def _end_stage(self) -> None:
         if self._task is None:
             return
         bar = next(task for task in self._bars.tasks if task.id == self._task)
         total = bar.total if bar.total is not None else max(bar.completed, 1)
-        self._bars.update(self._task, completed=total, total=total)
+        title = STAGES.get(self._stage or "", self._stage)
+        self._bars.update(self._task, completed=total, total=total, description=title)

@@ -3,31 +3,38 @@
 DIGEST/            a published package, never changed again
 recipes/KEY.json   which package came out of which source and precision
 tmp/KEY/           what a running build writes; of a build that died it is cleared by the next one
-locks/KEY.lock     held while the recipe KEY is built
+tmp/download-PIN/  what has arrived of a source; kept after a failure, for another build of any precision to go on with
+locks/             one lock for each of the two, held while it is worked on
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ai_assistant.engine.model_package import DIGEST_LENGTH, ModelPackage, load_package
-from ai_assistant.errors import ConfigurationError, ModelPackageError, NotFoundError
+from ai_assistant.engine.model_package import DIGEST_LENGTH, ModelPackage, is_held, load_package
+from ai_assistant.errors import ConfigurationError, ModelPackageError, NotFoundError, PackageInUseError
 from ai_assistant.provision.disk import writing_to
 from ai_assistant.provision.lock import lock_if_free, locked
 from ai_assistant.provision.progress import WAIT, Progress
+from ai_assistant.provision.sources.source import KEPT_FOLDER, PARTIAL_SUFFIX
 
 _DIGEST = re.compile(f"[0-9a-f]{{{DIGEST_LENGTH}}}")
 _SHORTEST_PREFIX = 6
-# Inside a build's folder: what another attempt may continue.
-DOWNLOADS = "download"
+# What can only be meant as a digest, not as a folder.
+DIGEST_BEGINNING = re.compile(f"[0-9a-f]{{1,{DIGEST_LENGTH}}}")
+# Before the name of a folder of downloads, and how long one is kept that nobody goes on with.
+_DOWNLOAD = "download-"
+_DOWNLOAD_SECONDS = 7 * 24 * 3600.0
 # In the name of what was taken out of sight and waits to be deleted.
 _REMOVED = ".removed."
 
@@ -75,18 +82,27 @@ class ModelStore:
             return []
         return [_stored(path) for path in sorted(self.root.iterdir()) if _DIGEST.fullmatch(path.name)]
 
-    def remove(self, digest: str) -> Path:
-        """Removes the package with this digest or unambiguous beginning of one."""
+    def find(self, digest: str) -> Path:
+        """The package with this digest or unambiguous beginning of one. Raises NotFoundError."""
         matches = [stored for stored in self.packages() if stored.digest.startswith(digest)]
         if len(digest) < _SHORTEST_PREFIX:
             raise NotFoundError(f"Give at least {_SHORTEST_PREFIX} characters of the digest.")
         if not matches:
-            raise NotFoundError(f"There is no package {digest} in {self.root}.")
+            raise NotFoundError(f"There is no package {digest} in {self.root}; `ai-assistant model list` shows what there is.")
         if len(matches) > 1:
             raise NotFoundError(f"{len(matches)} packages in {self.root} begin with {digest}; give more of the digest.")
-        with writing_to(self.root):
-            self._discard(matches[0].path)
         return matches[0].path
+
+    def remove(self, digest: str, *, force: bool = False) -> Path:
+        """Removes the package that `find` finds; raises PackageInUseError while a worker of this machine has it open."""
+        path = self.find(digest)
+        if not force and is_held(path):
+            raise PackageInUseError(
+                f"A running worker uses {path}; stop it first, or remove the package all the same with --force."
+            )
+        with writing_to(self.root):
+            self._discard(path)
+        return path
 
     def built_from(self, key: str) -> Path | None:
         """The whole package that the recipe led to, if there still is one."""
@@ -113,28 +129,59 @@ class ModelStore:
 
     @contextmanager
     def workspace(self, key: str) -> Iterator[Path]:
-        """A folder for the build that holds the lock. A failed build leaves only a download that can be continued."""
+        """An empty folder for the build that holds the lock; nothing of it stays."""
         folder = self.root / "tmp" / key
-        _clear_but_downloads(folder)
-        (folder / DOWNLOADS).mkdir(parents=True, exist_ok=True)
+        _delete(folder)
+        folder.mkdir()
         try:
             yield folder
-        except BaseException:
-            _clear_but_downloads(folder)
-            raise
-        shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            _delete(folder)
+
+    @contextmanager
+    def downloads(self, pin: str, progress: Progress) -> Iterator[Path]:
+        """The folder of one source's files, held alone. After a failure it stays, so that nothing is fetched twice."""
+        name = _DOWNLOAD + hashlib.sha256(pin.encode()).hexdigest()[:DIGEST_LENGTH]
+        folder = self.root / "tmp" / name
+        with locked(self._lock(name), waiting=lambda: progress(WAIT, 0, None)):
+            folder.mkdir(exist_ok=True)
+            # What another attempt was killed in the middle of.
+            _clear_but_kept(folder)
+            try:
+                yield folder
+            except BaseException:
+                _clear_but_kept(folder)
+                raise
+            _delete(folder)
+
+    def unfinished(self) -> list[Path]:
+        """The downloads of builds that failed, were killed, or are running."""
+        return sorted((self.root / "tmp").glob(f"{_DOWNLOAD}*"))
+
+    def remove_unfinished(self) -> int:
+        """Removes all downloads that no build is using; returns their bytes."""
+        freed = 0
+        for path in self.unfinished():
+            size = folder_bytes(path)
+            if self._delete_if_free(path):
+                freed += size
+        return freed
 
     def remove_leftovers(self, *, but: str) -> None:
-        """Clears what killed builds left behind: every temporary folder whose lock is free."""
+        """Clears what killed builds left behind: every temporary folder whose lock is free, downloads once they are old."""
         for path in (self.root / "tmp").iterdir():
             if path.name == but:
                 continue
             if _REMOVED in path.name:
-                shutil.rmtree(path, ignore_errors=True)
-                continue
-            with lock_if_free(self._lock(path.name)) as is_free:
-                if is_free:
-                    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+                _delete(path)
+            elif not path.name.startswith(_DOWNLOAD) or _age(path) > _DOWNLOAD_SECONDS:
+                self._delete_if_free(path)
+
+    def _delete_if_free(self, path: Path) -> bool:
+        with lock_if_free(self._lock(path.name)) as is_free:
+            if is_free:
+                _delete(path)
+            return is_free
 
     def publish(self, folder: Path, digest: str) -> Path:
         """Moves a finished package to its place in one step."""
@@ -180,16 +227,32 @@ def _plain_digest(digest: str) -> str:
     return digest
 
 
-def _clear_but_downloads(folder: Path) -> None:
-    if not folder.is_dir():
-        return
+def folder_bytes(folder: Path) -> int:
+    """The size of all files in a folder; those that vanish meanwhile do not count."""
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            size += path.lstat().st_size if path.is_file() else 0
+    return size
+
+
+def _age(folder: Path) -> float:
+    """Seconds since anything arrived in a folder."""
+    moments = [folder.stat().st_mtime, *(path.stat().st_mtime for path in folder.rglob("*"))]
+    return time.time() - max(moments)
+
+
+def _clear_but_kept(folder: Path) -> None:
     for path in folder.iterdir():
-        if path.name != DOWNLOADS:
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-            continue
-        for file in path.iterdir():
-            if file.suffix != ".partial":
-                shutil.rmtree(file, ignore_errors=True) if file.is_dir() else file.unlink(missing_ok=True)
+        if path.name != KEPT_FOLDER and path.suffix != PARTIAL_SUFFIX:
+            _delete(path)
+    if not any(path.is_file() for path in folder.rglob("*")):
+        _delete(folder)
+        folder.mkdir()
+
+
+def _delete(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

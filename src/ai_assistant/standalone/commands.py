@@ -132,7 +132,7 @@ class ProgressLines:
         """Whether the line was one of progress."""
         try:
             fields = json.loads(line)
-            stage, done, total = str(fields["stage"]), int(fields["done"]), fields["total"]
+            stage, done, total = str(fields["stage"]), int(fields["bytes"]), fields["total"]
         except (ValueError, KeyError, TypeError):
             return False
         now = self._clock()

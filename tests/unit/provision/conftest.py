@@ -1,6 +1,8 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hub_server import Hub, hub_server
 
 from unit.provision.tiny_llama import TinyLlama
 
@@ -13,3 +15,9 @@ def tiny() -> TinyLlama:
 @pytest.fixture(scope="session")
 def tiny_gguf(tiny: TinyLlama, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.write_gguf(tmp_path_factory.mktemp("tiny") / "tiny.gguf")
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with hub_server() as hub:
+        yield hub

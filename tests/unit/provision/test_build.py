@@ -37,7 +37,7 @@ class Stages:
     def __init__(self) -> None:
         self.names: list[str] = []
 
-    def __call__(self, stage: str, done: int, total: int | None) -> None:
+    def __call__(self, stage: str, done: int, total: int | None, file: str | None = None, note: str | None = None) -> None:
         assert total is None or 0 <= done <= total
         self.names.append(stage)
 
@@ -83,7 +83,7 @@ def test_the_second_build_is_only_a_look(tiny_gguf: Path, tmp_path: Path) -> Non
     first = build_package(str(tiny_gguf), store=tmp_path)
     moved = Path(shutil.copy(tiny_gguf, tmp_path / "renamed.gguf"))
     assert build_package(str(moved), store=tmp_path, progress=stages) == first
-    assert set(stages.names) == {"unpack"}
+    assert set(stages.names) == {"checksum"}
 
 
 def test_the_same_recipe_gives_the_same_digest_anywhere(tiny_gguf: Path, tmp_path: Path) -> None:
@@ -141,13 +141,13 @@ def test_two_builders_build_once(tiny_gguf: Path, tmp_path: Path) -> None:
     second_waits, stages, paths = threading.Event(), {"first": Stages(), "second": Stages()}, {}
     first_writes = threading.Event()
 
-    def first_progress(stage: str, done: int, total: int | None) -> None:
+    def first_progress(stage: str, done: int, total: int | None, *_: str | None) -> None:
         stages["first"](stage, done, total)
         if stage == "convert":
             first_writes.set()
             assert second_waits.wait(20)
 
-    def second_progress(stage: str, done: int, total: int | None) -> None:
+    def second_progress(stage: str, done: int, total: int | None, *_: str | None) -> None:
         stages["second"](stage, done, total)
         if stage == "wait":
             second_waits.set()
@@ -164,7 +164,7 @@ def test_two_builders_build_once(tiny_gguf: Path, tmp_path: Path) -> None:
         thread.join(30)
     assert paths["first"] == paths["second"]
     assert "convert" in stages["first"].names
-    assert set(stages["second"].names) == {"unpack", "wait"}
+    assert set(stages["second"].names) == {"checksum", "wait"}
 
 
 KILLED = """
@@ -172,7 +172,7 @@ import os, signal, sys
 from pathlib import Path
 from ai_assistant.provision.build import build_package
 
-def progress(stage, done, total):
+def progress(stage, done, total, file=None, note=None):
     if stage == "verify":
         os.kill(os.getpid(), signal.SIGKILL)
 

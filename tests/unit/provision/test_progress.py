@@ -17,15 +17,23 @@ def test_json_lines_are_few_and_tell_the_end() -> None:
     stream, clock = io.StringIO(), Clock()
     with JsonLinesView(stream, clock=clock) as progress:
         for done in range(0, 1001, 50):
-            progress("download", done, 1000)
+            progress("download", done, 1000, "m.gguf")
             clock.now += 0.125
         progress("verify", 0, None)
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [line["stage"] for line in lines] == ["download"] * 6 + ["verify"]
-    assert lines[0] == {"stage": "download", "done": 0, "total": 1000, "bytes_per_second": None, "eta_seconds": None}
+    assert lines[0] == {
+        "stage": "download",
+        "file": "m.gguf",
+        "bytes": 0,
+        "total": 1000,
+        "bytes_per_second": None,
+        "eta_seconds": None,
+        "note": None,
+    }
     assert lines[2]["bytes_per_second"] == 400
     assert lines[2]["eta_seconds"] == 1.5
-    assert (lines[5]["done"], lines[5]["eta_seconds"]) == (1000, 0.0)
+    assert (lines[5]["bytes"], lines[5]["eta_seconds"]) == (1000, 0.0)
     assert lines[6]["total"] is None
 
 
@@ -38,7 +46,7 @@ def test_the_last_state_is_told_even_when_a_build_fails() -> None:
             raise OSError
     except OSError:
         pass
-    assert json.loads(stream.getvalue().splitlines()[-1])["done"] == 7
+    assert json.loads(stream.getvalue().splitlines()[-1])["bytes"] == 7
 
 
 def test_a_terminal_gets_bars() -> None:
@@ -49,8 +57,45 @@ def test_a_terminal_gets_bars() -> None:
     stream = Terminal()
     with progress_view(stream) as progress:
         assert isinstance(progress, BarsView)
-        progress("download", 5, 10)
+        progress("download", 5, 10, "m[1].gguf")
+        progress("download", 5, 10, "m[1].gguf", "the server is busy [503]")
         progress("verify", 0, None)
-    assert "Downloading" in stream.getvalue()
+    assert "Downloading m[1].gguf" in stream.getvalue()
+    assert "the server is busy [503]\n" in stream.getvalue()
     assert "Checking the result" in stream.getvalue()
     assert isinstance(progress_view(io.StringIO()), JsonLinesView)
+
+
+def written(calls: list[tuple[float, tuple[object, ...]]]) -> list[dict[str, object]]:
+    """The lines of calls, each at its second."""
+    stream, clock = io.StringIO(), Clock()
+    with JsonLinesView(stream, clock=clock) as progress:
+        for moment, call in calls:
+            clock.now = 100 + moment
+            progress(*call)
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_the_speed_is_that_of_the_last_seconds() -> None:
+    fast = [(second, ("download", 1000 * second, 100_000)) for second in range(30)]
+    slow = [(30 + second, ("download", 30_000 + 10 * second, 100_000)) for second in range(30)]
+    lines = written(fast + slow)
+    assert lines[29]["bytes_per_second"] == 1000
+    assert lines[-1]["bytes_per_second"] == 10
+
+
+def test_what_an_earlier_attempt_brought_is_no_speed() -> None:
+    lines = written([(0, ("download", 5000, 10_000)), (1, ("download", 5100, 10_000))])
+    assert lines[1]["bytes_per_second"] == 100
+    assert lines[1]["eta_seconds"] == 49.0
+
+
+def test_waiting_does_not_fill_the_log() -> None:
+    assert len(written([(second / 4, ("wait", 0, None)) for second in range(241)])) == 7
+
+
+def test_a_note_is_told_at_once() -> None:
+    lines = written(
+        [(0, ("download", 5, 10)), (0.1, ("download", 5, 10, "m.gguf", "the server answers 503; trying again in 2 s"))]
+    )
+    assert [line["note"] for line in lines] == [None, "the server answers 503; trying again in 2 s"]

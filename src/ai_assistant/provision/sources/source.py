@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from ai_assistant.provision.progress import Progress
 
+# In the folder of a source's downloads: whole files that another attempt may use again, and parts of files.
+KEPT_FOLDER = "model"
+PARTIAL_SUFFIX = ".partial"
 _CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
 class FetchedModel:
-    """A GGUF file on this machine: where it is, what it was exactly, and its checksum."""
+    """A model on this machine: a GGUF file or a checkpoint folder, what it was exactly, and its checksum.
+
+    The checksum of a folder is `folder_sha256` of the files that were chosen from it.
+    """
 
     path: Path
     resolved: str
     sha256: str
+    # What the source says of the licence where the files themselves may not.
+    licence: str | None = None
 
 
 class Source(Protocol):
@@ -34,7 +43,10 @@ class Source(Protocol):
         ...
 
     def fetch(self, folder: Path, progress: Progress) -> FetchedModel:
-        """Brings the model to this machine; files may be left in `folder`, whose owner clears it."""
+        """Brings the model to this machine.
+
+        `folder` is for this pin alone; its owner clears it, but after a failure keeps `KEPT_FOLDER` and parts of files.
+        """
         ...
 
 
@@ -47,3 +59,9 @@ def file_sha256(path: Path, progress: Progress, stage: str) -> str:
             done += len(chunk)
             progress(stage, done, total)
     return digest.hexdigest()
+
+
+def folder_sha256(checksums: Mapping[str, str]) -> str:
+    """One checksum of several files by name: what `sha256sum *` prints, hashed again."""
+    lines = "".join(f"{checksum}  {name}\n" for name, checksum in sorted(checksums.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
