@@ -178,6 +178,12 @@ class SourceError(ModelError):
     code = "download_failed"
 
 
+class SourceUnreachableError(SourceError):
+    """The server of the model source does not answer."""
+
+    code = "source_unreachable"
+
+
 class ChecksumMismatchError(SourceError):
     """The downloaded file does not have the expected checksum."""
 

@@ -80,6 +80,11 @@ ENV_HEAD = """\
 # Most memory of a worker; a bigger model needs more.
 # WORKER_MEMORY=4g
 
+# For hf:// models: the token that may read private and gated ones, and the hub, if it is another one. Without Compose they
+# are read from the environment only.
+# HF_TOKEN=
+# HF_ENDPOINT=
+
 # How long a worker may take to end. More than AI_ASSISTANT_DRAIN_SECONDS by 20 s.
 # WORKER_STOP_GRACE=60s
 """

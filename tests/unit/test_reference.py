@@ -9,7 +9,17 @@ from dotenv import dotenv_values
 from ai_assistant import reference
 from ai_assistant.settings import PROCESSES, GatewaySettings, known_names
 
-COMPOSE_ONLY = {"POSTGRES_PASSWORD", "BIND_ADDRESS", "PORT", "IMAGE_PREFIX", "IMAGE_TAG", "WORKER_MEMORY", "WORKER_STOP_GRACE"}
+COMPOSE_ONLY = {
+    "POSTGRES_PASSWORD",
+    "BIND_ADDRESS",
+    "PORT",
+    "IMAGE_PREFIX",
+    "IMAGE_TAG",
+    "WORKER_MEMORY",
+    "WORKER_STOP_GRACE",
+    "HF_TOKEN",
+    "HF_ENDPOINT",
+}
 
 
 @pytest.fixture(autouse=True)

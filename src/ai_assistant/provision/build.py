@@ -9,7 +9,7 @@ import hashlib
 import importlib.metadata
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ai_assistant import __version__
@@ -23,12 +23,12 @@ from ai_assistant.engine.model_package import (
     PackageFile,
     PackageSource,
 )
-from ai_assistant.errors import ModelRejectedError
+from ai_assistant.errors import ModelRejectedError, SourceUnreachableError
 from ai_assistant.provision.checkpoint import Checkpoint, TokenizerFiles
 from ai_assistant.provision.checkpoints import open_checkpoint
 from ai_assistant.provision.disk import require_space, writing_to
 from ai_assistant.provision.graph import check_precision, graph_bytes, write_graph
-from ai_assistant.provision.progress import CONVERT, VERIFY, Progress, no_progress
+from ai_assistant.provision.progress import CONVERT, RESOLVE, VERIFY, Progress, no_progress
 from ai_assistant.provision.sources import FetchedModel, Source, parse_source
 from ai_assistant.provision.store import ModelStore
 from ai_assistant.provision.verification import check_answers, measure_accuracy
@@ -71,8 +71,16 @@ def build_package(
     check_precision(precision)
     report = progress or no_progress
     parsed = parse_source(source)
-    recipe = _Recipe(parsed.pin(report), precision, BUILDER_VERSION, allow_inaccurate)
     model_store = ModelStore(store)
+    recipe = _Recipe("", precision, BUILDER_VERSION, allow_inaccurate)
+    try:
+        recipe = replace(recipe, source=parsed.pin(report))
+    except SourceUnreachableError as error:
+        # What a branch means today cannot be asked; a restart must not depend on that.
+        if package := model_store.last_built(parsed.given, asdict(recipe)):
+            report(RESOLVE, 0, None, None, f"{error.message} Taking what was built of {parsed.given} before.")
+            return package
+        raise
     if package := model_store.built_from(recipe.key):
         return package
     model_store.prepare()
@@ -83,7 +91,7 @@ def build_package(
         model_store.remove_leftovers(but=recipe.key)
         with model_store.downloads(recipe.source, report) as downloads, model_store.workspace(recipe.key) as workspace:
             package = _Build(parsed, recipe, model_store, downloads, workspace, report).run()
-            model_store.remember(recipe.key, asdict(recipe), package.name)
+            model_store.remember(recipe.key, asdict(recipe), package.name, given=parsed.given)
         return package
 
 

@@ -113,11 +113,22 @@ class ModelStore:
             # Whatever is wrong with it, building again mends it.
             return None
 
-    def remember(self, key: str, recipe: Mapping[str, object], digest: str) -> None:
-        """Records which package the recipe led to; its workspace must still be there."""
+    def last_built(self, given: str, recipe: Mapping[str, object]) -> Path | None:
+        """The whole package last built of a source that was written as `given`, whatever that meant then, by such a recipe."""
+        wanted = {**recipe, "given": given}
+        wanted.pop("source", None)
+        found: list[tuple[float, str]] = []
+        for path in (self.root / "recipes").glob("*.json"):
+            with suppress(OSError, ValueError, AttributeError):
+                if wanted.items() <= json.loads(path.read_text(encoding="utf-8")).items():
+                    found.append((path.stat().st_mtime, path.stem))
+        return next((package for _, key in sorted(found, reverse=True) if (package := self.built_from(key))), None)
+
+    def remember(self, key: str, recipe: Mapping[str, object], digest: str, *, given: str) -> None:
+        """Records which package the recipe led to and how its source was written; its workspace must still be there."""
         path = self.root / "recipes" / f"{key}.json"
         beside = self.root / "tmp" / key / "recipe.json"
-        beside.write_text(json.dumps({**recipe, "digest": digest}, indent=2) + "\n", encoding="utf-8")
+        beside.write_text(json.dumps({**recipe, "given": given, "digest": digest}, indent=2) + "\n", encoding="utf-8")
         _sync(beside)
         beside.replace(path)
 
@@ -238,8 +249,11 @@ def folder_bytes(folder: Path) -> int:
 
 def _age(folder: Path) -> float:
     """Seconds since anything arrived in a folder."""
-    moments = [folder.stat().st_mtime, *(path.stat().st_mtime for path in folder.rglob("*"))]
-    return time.time() - max(moments)
+    newest = 0.0
+    for path in (folder, *folder.rglob("*")):
+        with suppress(OSError):
+            newest = max(newest, path.lstat().st_mtime)
+    return time.time() - newest
 
 
 def _clear_but_kept(folder: Path) -> None:

@@ -136,6 +136,8 @@ class ProgressLines:
         except (ValueError, KeyError, TypeError):
             return False
         now = self._clock()
+        if fields.get("note"):
+            self._console.say(f"model: {fields['note']}")
         if stage != self._stage or now - self._said_at >= SAY_SECONDS:
             share = f" {100 * done // int(total)} %" if total else ""
             self._console.say(f"model: {stage}{share}")

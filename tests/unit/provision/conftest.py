@@ -2,8 +2,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_server import Hub, hub_server
 
+from hub_server import Hub, hub_server
 from unit.provision.tiny_llama import TinyLlama
 
 

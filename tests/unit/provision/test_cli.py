@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from hub_server import Hub
 from typer.testing import CliRunner
 
 from ai_assistant.provision import cli
 from ai_assistant.provision.cli import model_app
+from hub_server import Hub
 
 
 def run(*arguments: str | Path) -> tuple[int, list[str], str]:

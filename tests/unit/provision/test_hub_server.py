@@ -7,8 +7,9 @@ from urllib.parse import quote
 
 import huggingface_hub
 import pytest
-from hub_server import TOKEN, Hub, git_oid
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+from hub_server import TOKEN, Hub, git_oid
 
 FILES = {"config.json": b"{}", "model.safetensors": bytes(range(256)) * 900, "a.txt": b"a", "deep/b.txt": b"b", "c d.txt": b"c"}
 

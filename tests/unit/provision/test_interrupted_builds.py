@@ -11,14 +11,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hub_server import Fault, Hub
 from typer.testing import CliRunner
 
 from ai_assistant.engine.model_package import load_package
-from ai_assistant.errors import NoSpaceError
+from ai_assistant.errors import NoSpaceError, SourceUnreachableError
 from ai_assistant.provision.build import build_package
 from ai_assistant.provision.cli import model_app
 from ai_assistant.provision.store import ModelStore
+from hub_server import Fault, Hub
+from unit.provision.tiny_llama import TinyLlama
 
 SOURCE, FILE = "hf://org/tiny", "tiny.gguf"
 
@@ -141,6 +142,21 @@ def test_old_downloads_are_cleared_by_another_build(hub: Hub, model: bytes, tiny
         os.utime(path, (week_ago, week_ago))
     ModelStore(tmp_path).remove_leftovers(but="none")
     assert left_over(tmp_path) == []
+
+
+@pytest.mark.parametrize("variable", [("HF_HUB_OFFLINE", "1"), ("HF_ENDPOINT", "http://no-such-host.invalid")])
+def test_a_worker_starts_again_without_the_hub(
+    hub: Hub, model: bytes, tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: tuple[str, str]
+) -> None:
+    build_package(SOURCE, store=tmp_path)
+    hub.repositories["org/tiny"].commit({FILE: TinyLlama(seed=9).write_gguf(tmp_path / "newer.gguf").read_bytes()})
+    package = build_package(SOURCE, store=tmp_path)
+    monkeypatch.setenv(*variable)
+    reports: list[tuple[object, ...]] = []
+    assert build_package(SOURCE, store=tmp_path, progress=lambda *values: reports.append(values)) == package
+    assert str(reports[-1][4]).endswith(f"Taking what was built of {SOURCE} before.")
+    with pytest.raises(SourceUnreachableError):
+        build_package(SOURCE, precision="int8", store=tmp_path)
 
 
 # What a person sees

@@ -85,6 +85,8 @@ class Downloader:
         if target.exists():
             # An earlier attempt's: whether it is whole, its checksum tells.
             target.rename(partial)
+        if partial.exists():
+            report(partial.stat().st_size, file.size, "comparing what an earlier attempt left")
         while True:
             with _PartialFile(partial, file) as part:
                 continued = part.size > 0

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from ai_assistant.errors import SourceError
+from ai_assistant.errors import SourceError, SourceUnreachableError
 from ai_assistant.provision.disk import require_space
 from ai_assistant.provision.progress import DOWNLOAD, RESOLVE, Progress
 from ai_assistant.provision.sources.download import Downloader, RemoteFile, open_client
@@ -41,7 +41,7 @@ class HubSource:
 
     def pin(self, progress: Progress) -> str:
         if self._commit is None:
-            with self._repository("It must be asked which commit that is; name the commit (hf://ORG/NAME@40 digits).") as (
+            with self._repository() as (
                 hub,
                 _,
             ):
@@ -52,7 +52,7 @@ class HubSource:
     def fetch(self, folder: Path, progress: Progress) -> FetchedModel:
         self.pin(progress)
         assert self._commit is not None
-        with self._repository("Its files are not here yet; run the build once with a network.") as (hub, downloader):
+        with self._repository() as (hub, downloader):
             progress(RESOLVE, 0, None, self._name)
             note = self._note(progress)
             licence = hub.revision(self._commit, note).licence
@@ -70,10 +70,13 @@ class HubSource:
         return f"hf://{self._name}@{self._commit}" + (f"#{wanted}" if wanted else "")
 
     @contextmanager
-    def _repository(self, offline: str) -> Iterator[tuple[HubRepository, Downloader]]:
+    def _repository(self) -> Iterator[tuple[HubRepository, Downloader]]:
         settings = HubSettings.of(self._environment)
         if settings.is_offline:
-            raise SourceError(f"{self.given} needs the hub, but HF_HUB_OFFLINE is set. {offline}")
+            raise SourceUnreachableError(
+                f"{self.given} needs the hub, but HF_HUB_OFFLINE is set and the store has no such package."
+                " Build it once with a network."
+            )
         headers = {"Authorization": f"Bearer {settings.token}"} if settings.token else {}
         with open_client(headers) as client:
             hub = HubRepository(self._name, settings, client, self._retry)

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import httpx
 
-from ai_assistant.errors import SourceError
+from ai_assistant.errors import SourceError, SourceUnreachableError
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Retry:
     ) -> T:
         """Returns what `action` returns. `arrived` counts the bytes that are here; `note` is told of each pause.
 
-        Raises SourceError about `what` after ATTEMPTS attempts without a byte, or for what no pause can mend.
+        Raises SourceUnreachableError about `what` after ATTEMPTS attempts without a byte, SourceError for what no pause mends.
         """
         failures, best = 0, arrived()
         while True:
@@ -63,12 +63,12 @@ class Retry:
                 failures += 1
                 if failures == ATTEMPTS:
                     kept = " What has arrived is kept; run the same command again to go on from there." if best else ""
-                    raise SourceError(
+                    raise SourceUnreachableError(
                         f"{what} cannot be downloaded: {passing.reason}, {ATTEMPTS} times in a row.{kept or ' Try again later.'}"
                     ) from error
             wait = pause(failures, passing.pause, self._jitter())
             if wait > LONGEST_WAIT:
-                raise SourceError(f"{what} cannot be downloaded now: {passing.reason}; try again in {_minutes(wait)}.")
+                raise SourceUnreachableError(f"{what} cannot be downloaded now: {passing.reason}; try again in {_minutes(wait)}.")
             note(f"{passing.reason}; trying again in {wait:.0f} s")
             self._sleep(wait)
 
@@ -113,7 +113,9 @@ def _as_transient(what: str, error: Exception) -> TransientError:
                 " behind a company's proxy, name its certificates by SSL_CERT_FILE."
             ) from error
         if isinstance(cause, socket.gaierror) and cause.errno == socket.EAI_NONAME:
-            raise SourceError(f"{what} cannot be downloaded: there is no such host; check the name and the network.") from error
+            raise SourceUnreachableError(
+                f"{what} cannot be downloaded: there is no such host; check the name and the network."
+            ) from error
     if isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol):
         return TransientError(_first_line(error))
     raise SourceError(f"{what} cannot be downloaded: {_first_line(error)}.") from error
