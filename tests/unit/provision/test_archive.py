@@ -54,9 +54,10 @@ def fetch(archive: Path, folder: Path) -> FetchedModel:
 def test_a_checkpoint_comes_out(tmp_path: Path, pack: object, root: str) -> None:
     assert callable(pack)
     files = {root + name: content for name, content in CHECKPOINT.items()}
-    archive = pack(tmp_path / ("a.zip" if pack is zipped else "a.tar.gz"), files | {"README.md": b"read me", root + "x.py": b""})
+    beside = {"README.md": b"read me", root + "x.py": b"", root + "part/config.json": b"{}"}
+    archive = pack(tmp_path / ("a.zip" if pack is zipped else "a.tar.gz"), files | beside)
     fetched = fetch(archive, tmp_path / "work")
-    assert {path.name: path.read_bytes() for path in fetched.path.iterdir()} == CHECKPOINT
+    assert {path.name: path.read_bytes() for path in fetched.path.iterdir() if path.is_file()} == CHECKPOINT
     assert fetched.sha256 == hashlib.sha256(archive.read_bytes()).hexdigest()
     # Again, as after a kill in the middle.
     assert fetch(archive, tmp_path / "work").path == fetched.path

@@ -287,6 +287,24 @@ def test_another_length_than_the_listing_says(hub: Hub, fetch: Fetch, length: in
     assert content(fetch().path) == CHECKPOINT
 
 
+def test_a_login_page_in_mid_download_costs_nothing_that_is_here(hub: Hub, fetch: Fetch) -> None:
+    commit = hub.add("org/tiny", CHECKPOINT)
+    name = "model-00001-of-00002.safetensors"
+    on_cdn = f"cdn:/org/tiny/{commit}/{name}"
+    hub.faults = [Fault(on_cdn, cut=40_000), Fault(on_cdn, status=200, body=b"Log in")]
+    with pytest.raises(SourceError, match="a proxy, a login page"):
+        fetch()
+    assert content(fetch().path) == CHECKPOINT
+    assert [request.start for request in hub.downloads(name)] == [0, 40_000, 40_000]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Range": "bytes 7-9/512001"}])
+def test_a_server_that_sends_another_part_is_not_believed(hub: Hub, fetch: Fetch, headers: dict[str, str]) -> None:
+    weights = f"cdn:/org/tiny/{hub.add('org/tiny', CHECKPOINT)}/model"
+    hub.faults = [Fault(weights, cut=40_000), Fault(weights, status=206, headers=headers, body=b"abc")]
+    assert content(fetch().path) == CHECKPOINT
+
+
 def test_a_server_without_ranges_starts_over(hub: Hub, fetch: Fetch) -> None:
     hub.add("org/tiny", CHECKPOINT)
     hub.faults = [Fault("cdn:", cut=40_000), Fault("cdn:", whole=True, times=99)]

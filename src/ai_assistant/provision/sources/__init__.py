@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from ai_assistant.errors import SourceError
 from ai_assistant.provision.sources.archive import ARCHIVE_SUFFIXES, is_archive
@@ -17,6 +17,9 @@ from ai_assistant.provision.sources.source import FetchedModel, Source
 
 __all__ = ["FetchedModel", "Source", "parse_source"]
 
+# What is copied from a browser's address line.
+_HUB_PAGE = re.compile(r"/([^/]+/[^/]+)(?:/(?:tree|blob|resolve)/([^/]+)(?:/(.+))?)?/?")
+_HUB_HOSTS = {"huggingface.co", "hf.co"}
 _FORMS = (
     "hf://ORG/NAME[@REVISION][#FILE], pypi://NAME==VERSION, https://HOST/FILE#sha256=... (a .gguf file, or a .tar.gz or .zip"
     " of a checkpoint), file:///PATH, or the path of a .gguf file or of a checkpoint's folder"
@@ -58,10 +61,23 @@ def _https(given: str) -> Source:
     name = PurePosixPath(unquote(parts.path)).name
     if not parts.netloc or not (name.lower().endswith(".gguf") or is_archive(name)):
         endings = ", ".join(ARCHIVE_SUFFIXES)
-        raise SourceError(f"The source {shown!r} names neither a GGUF file nor an archive ({endings}) of a checkpoint's folder.")
+        raise SourceError(
+            f"The source {shown!r} names neither a GGUF file nor an archive ({endings}) of a checkpoint's folder.{_as_hub(parts)}"
+        )
     match = re.fullmatch(r"sha256=([0-9A-Fa-f]{64})", parts.fragment)
     if match is None:
         raise SourceError(
             f"The source {shown!r} needs the file's checksum: add #sha256= and the 64 digits that `sha256sum FILE` prints."
+            f"{_as_hub(parts)}"
         )
     return HttpsSource(given, given.split("#")[0], match[1].lower())
+
+
+def _as_hub(parts: SplitResult) -> str:
+    """What to write instead of a page of the hub."""
+    match = _HUB_PAGE.fullmatch(unquote(parts.path))
+    if parts.hostname not in _HUB_HOSTS or match is None:
+        return ""
+    name, revision, file = match.groups()
+    wanted = f"hf://{name}" + (f"@{revision}" if revision not in {None, "main"} else "") + (f"#{file}" if file else "")
+    return f" For that repository write {wanted}"

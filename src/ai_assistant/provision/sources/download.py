@@ -120,12 +120,16 @@ class Downloader:
                 # Nothing is left to send: the file is whole, or it is not ours; the checksum tells.
                 return
             checked(response, file.shown_url, self.refusal)
-            total = _start(response, part)
+            start, total = _extent(response)
             if None not in (total, file.size) and total != file.size:
                 raise SourceError(
                     f"{file.shown_url} has {total} bytes on the server instead of {file.size}; it is another file, or something"
                     " on the way answers in the server's place (a proxy, a login page)."
                 )
+            if start != part.size:
+                part.reset()
+                if start:
+                    raise TransientError("the server sends another part of the file than was asked for")
             total = total if file.size is None else file.size
             if total is not None:
                 require_space(part.path.parent, total - part.size)
@@ -192,14 +196,12 @@ class _PartialFile:
         self._git_sha1 = hashlib.sha1(header, usedforsecurity=False) if self._file.git_sha1 else None
 
 
-def _start(response: httpx.Response, part: _PartialFile) -> int | None:
-    """Takes `part` to where the answer goes on; returns the size of the whole file where the server tells it."""
+def _extent(response: httpx.Response) -> tuple[int, int | None]:
+    """Where in the file the answer begins (-1: it does not say), and the size of the whole file where the server tells it."""
     if response.status_code != httpx.codes.PARTIAL_CONTENT:
-        part.reset()
         length = response.headers.get("Content-Length", "")
-        return int(length) if length.isdecimal() else None
+        return 0, int(length) if length.isdecimal() else None
     match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    if match is None or int(match[1]) != part.size:
-        part.reset()
-        raise TransientError("the server sends another part of the file than was asked for")
-    return None if match[2] == "*" else int(match[2])
+    if match is None:
+        return -1, None
+    return int(match[1]), None if match[2] == "*" else int(match[2])

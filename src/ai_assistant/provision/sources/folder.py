@@ -28,7 +28,10 @@ def local_model(path: Path, where: str) -> LocalModel:
 
 def find_model(root: Path, where: str) -> LocalModel:
     """The model in `root` or in the one folder below it that holds one. Raises SourceError."""
-    folders = sorted({file.parent for file in root.rglob("*") if file.name == "config.json" or file.suffix.lower() == ".gguf"})
+    holding = {file.parent for file in root.rglob("*") if file.name == "config.json" or file.suffix.lower() == ".gguf"}
+    # A model may have parts with a config.json of their own below it.
+    highest = min((len(folder.parts) for folder in holding), default=0)
+    folders = sorted(folder for folder in holding if len(folder.parts) == highest)
     if len(folders) > 1:
         names = ", ".join(str(folder.relative_to(root)) for folder in folders)
         raise SourceError(f"{where} holds several models, in {names}; pack one model alone.")

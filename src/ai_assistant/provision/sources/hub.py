@@ -41,10 +41,7 @@ class HubSource:
 
     def pin(self, progress: Progress) -> str:
         if self._commit is None:
-            with self._repository() as (
-                hub,
-                _,
-            ):
+            with self._repository() as (hub, _):
                 progress(RESOLVE, 0, None, self._name)
                 self._commit = hub.revision(self._revision, self._note(progress)).sha
         return self._pinned(self._wanted)
