@@ -55,7 +55,7 @@ def build(
     downloaded is kept for seven days. Progress goes to stderr, as a bar on a terminal and as JSON lines elsewhere.
 
     For hf://, HF_TOKEN opens private and gated models, HF_ENDPOINT names another hub, and with HF_HUB_OFFLINE=1 no hub is asked:
-    a source that names a commit (@ and 40 digits) is then found in the store.
+    what was built of the same source before is taken from the store.
     """
     with _errors_as_sentences(), progress_view(sys.stderr) as progress:
         folder = build_package(
@@ -104,7 +104,7 @@ def list_packages(
 @model_app.command()
 def remove(
     digests: Annotated[
-        list[str] | None, typer.Argument(metavar="DIGEST...", help="Digests of packages, or their beginnings.")
+        list[str] | None, typer.Argument(metavar="DIGEST", help="Digests of packages, or their beginnings.")
     ] = None,
     store: StoreOption = None,
     unfinished: Annotated[
