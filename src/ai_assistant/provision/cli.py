@@ -17,6 +17,7 @@ from ai_assistant.engine.model_package import load_package
 from ai_assistant.errors import AssistantError
 from ai_assistant.provision.build import build_package
 from ai_assistant.provision.disk import megabytes
+from ai_assistant.provision.export_process import VARIABLE as EXPORT_PYTHON
 from ai_assistant.provision.listing import record, table
 from ai_assistant.provision.progress import progress_view
 from ai_assistant.provision.store import DIGEST_BEGINNING, ModelStore, default_store, folder_bytes
@@ -44,6 +45,13 @@ def build(
         ),
     ],
     precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "fp32",
+    exporter: Annotated[
+        str,
+        typer.Option(
+            help="Who makes the graph: own (families that we know), optimum (fp32 only, in the environment of `make export` or"
+            " of $AI_ASSISTANT_EXPORT_PYTHON), or auto: optimum where own cannot."
+        ),
+    ] = "auto",
     store: StoreOption = None,
     allow_inaccurate: Annotated[
         bool, typer.Option("--allow-inaccurate", help="Publish the package even when it is below its accuracy threshold.")
@@ -59,7 +67,13 @@ def build(
     """
     with _errors_as_sentences(), progress_view(sys.stderr) as progress:
         folder = build_package(
-            source, precision=precision, store=_store(store), allow_inaccurate=allow_inaccurate, progress=progress
+            source,
+            precision=precision,
+            exporter=exporter,
+            export_python=Path(given) if (given := os.environ.get(EXPORT_PYTHON)) else None,
+            store=_store(store),
+            allow_inaccurate=allow_inaccurate,
+            progress=progress,
         )
     typer.echo(str(folder))
 

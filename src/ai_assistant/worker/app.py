@@ -112,7 +112,14 @@ def find_package(settings: WorkerSettings) -> ModelPackage:
 
     store = settings.model_store or default_data_dir() / "models"
     with progress_view(sys.stderr) as progress:
-        return load_package(build_package(settings.model, precision=settings.precision, store=store, progress=progress))
+        folder = build_package(
+            settings.model,
+            precision=settings.precision,
+            export_python=settings.export_python,
+            store=store,
+            progress=progress,
+        )
+    return load_package(folder)
 
 
 def load_engine(settings: WorkerSettings, package: ModelPackage) -> tuple[LLMEngine, Tokenizer]:
