@@ -200,6 +200,12 @@ class PackageInUseError(ModelError):
     status = 409
 
 
+class ExportError(ModelError):
+    """The model could not be exported."""
+
+    code = "export_failed"
+
+
 class SourceError(ModelError):
     """The model source cannot be read."""
 

@@ -189,6 +189,10 @@ class ModelSettings(LogSettings):
     model_store: Path | None = None
     """Folder with model packages; unset: `models` in the data folder."""
 
+    export_python: Path | None = None
+    """bin/python of the environment that exports models which our own graph writer does not know; unset: .venv-export
+    beside the program's own environment, as `make export` makes it."""
+
 
 class RemoteSettings(LogSettings):
     """Settings of a worker whose answers come from a model server that speaks OpenAI's protocol."""

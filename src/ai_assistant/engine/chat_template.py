@@ -19,6 +19,14 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from ai_assistant.errors import InvalidRequestError, ModelPackageError
 
+# For a model that was never taught to chat: a transcript, which it goes on with.
+TRANSCRIPT_TEMPLATE = (
+    "{{ beginning }}{% for message in messages %}{{ message.role | capitalize }}: {{ message.content | trim }}\n{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+# Where such a model begins to speak for the other side.
+TRANSCRIPT_STOPS = ("\nUser:", "\nSystem:")
+
 
 class _RefusedError(TemplateError):
     """The template itself refused the messages."""

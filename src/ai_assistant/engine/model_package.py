@@ -22,6 +22,8 @@ from ai_assistant.errors import ModelPackageError
 
 FORMAT_VERSION: Literal[1] = 1
 GRAPH_CONTRACT = "gqa-slots/1"
+# What an exporter writes: each step gives the keys and values out, longer than it got them.
+PAST_TENSORS_CONTRACT = "past-tensors/1"
 # 128 bits name a package; all 256 would not fit into a Kubernetes label value.
 DIGEST_LENGTH = 32
 
@@ -80,23 +82,28 @@ def _is_none(value: object) -> bool:
     return value is None
 
 
-class Architecture(_Record):
-    """The numbers that fix the shape of a decoder.
+class DecoderShape(_Record):
+    """The numbers of a decoder that its server needs, whoever wrote the graph."""
+
+    family: str
+    layers: int = Field(gt=0)
+    vocab_size: int = Field(gt=0)
+    # Twice the longest published context; servers keep something for every position.
+    max_positions: int = Field(gt=0, le=1 << 21)
+
+
+class Architecture(DecoderShape):
+    """The numbers from which our own graph writer makes a decoder.
 
     Fields that came later are left out of a manifest where they say nothing, so that the digests of packages built
     before them stay what they are.
     """
 
-    family: str
-    layers: int = Field(gt=0)
     hidden_size: int = Field(gt=0)
     heads: int = Field(gt=0)
     kv_heads: int = Field(gt=0)
     head_size: int = Field(gt=0)
     intermediate_size: int = Field(gt=0)
-    vocab_size: int = Field(gt=0)
-    # Twice the longest published context; every position has a row in the tables of a graph.
-    max_positions: int = Field(gt=0, le=1 << 21)
     rope_theta: float = Field(gt=0)
     rms_norm_eps: float = Field(gt=0)
     rope_scaling: RopeScaling | None = Field(default=None, exclude_if=_is_none)
@@ -127,7 +134,7 @@ class Manifest(_Record):
     digest: str = ""
     files: dict[FileName, PackageFile]
     source: PackageSource
-    architecture: Architecture
+    architecture: Architecture | DecoderShape
     graph_contract: str = GRAPH_CONTRACT
     precision: str
     kv_dtype: Literal["float32", "float16"] = "float32"
@@ -145,6 +152,13 @@ class Manifest(_Record):
     environment: dict[str, str] = {}
     built_with: dict[str, str] = {}
     min_onnxruntime: str
+
+    @property
+    def slot_architecture(self) -> Architecture:
+        """The numbers of a graph of our own; raises ModelPackageError where the package has none of it."""
+        if isinstance(self.architecture, Architecture):
+            return self.architecture
+        raise ModelPackageError(f"The package describes no graph of the kind {GRAPH_CONTRACT!r}; {_BUILD_AGAIN}.")
 
     def content_digest(self) -> str:
         """The name of the package: a digest over all of the manifest, and so over the checksums of all files."""

@@ -18,7 +18,7 @@ class TextStream:
 
     def __init__(self, tokenizer: Tokenizer, stop: Iterable[str] = ()) -> None:
         self._detokenizer = Detokenizer(tokenizer)
-        self._stops = StopStrings(stop)
+        self._stops = StopStrings([*stop, *tokenizer.stop_strings])
         self._parts: list[str] = []
 
     @property

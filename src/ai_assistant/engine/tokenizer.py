@@ -11,12 +11,13 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import count
+from itertools import count, takewhile
+from operator import itemgetter
 from pathlib import Path
 
 import tokenizers
 
-from ai_assistant.engine.chat_template import ChatTemplate
+from ai_assistant.engine.chat_template import TRANSCRIPT_STOPS, TRANSCRIPT_TEMPLATE, ChatTemplate
 from ai_assistant.engine.model_package import ModelPackage, load_package
 from ai_assistant.engine.token_bytes import TokenBytes
 from ai_assistant.errors import InvalidRequestError, ModelPackageError, UnsupportedModelError
@@ -26,7 +27,12 @@ _ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
 
 
 class Tokenizer:
-    """One model's tokenizer; `digest` names it, so that ids of another tokenizer are never taken for its own."""
+    """One model's tokenizer; `digest` names it, so that ids of another tokenizer are never taken for its own.
+
+    A model without a chat template is given a plain transcript; `stop_strings` end its answers.
+    """
+
+    stop_strings: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -45,7 +51,11 @@ class Tokenizer:
             raise
         except Exception as error:  # tokenizers raises plain Exception
             raise ModelPackageError(f"The tokenizer of the model package is broken: {error}.") from error
-        self._template = None if chat_template is None else ChatTemplate(chat_template, special_tokens or {})
+        if chat_template is None:
+            self._template = ChatTemplate(TRANSCRIPT_TEMPLATE, {"beginning": self._leading_tokens()})
+            self.stop_strings = TRANSCRIPT_STOPS
+        else:
+            self._template = ChatTemplate(chat_template, special_tokens or {})
         self._plain: tokenizers.Tokenizer | None = None
         self._secret = f"\ue000{secrets.token_hex(16)}\ue001"
         special = sorted(self.bytes_of.special, key=len, reverse=True)
@@ -76,6 +86,12 @@ class Tokenizer:
             vocab_size=package.manifest.architecture.vocab_size,
         )
 
+    def _leading_tokens(self) -> str:
+        """What the tokenizer puts before every text, such as the token of a beginning; a chat template would write it."""
+        encoded = self._tokenizer.encode("x", add_special_tokens=True)
+        is_special = zip(encoded.tokens, encoded.special_tokens_mask, strict=True)
+        return "".join(token for token, _ in takewhile(itemgetter(1), is_special))
+
     def encode(self, text: str, add_special: bool = False) -> list[int]:
         """Token ids of text in which chat markup counts as markup; `add_special` adds what the tokenizer adds, such as BOS."""
         return list(self._tokenizer.encode(text, add_special_tokens=add_special).ids)
@@ -94,8 +110,6 @@ class Tokenizer:
 
     def render_chat(self, messages: Sequence[Mapping[str, str]], add_generation_prompt: bool = True) -> str:
         """The chat as the model's template writes it, for people; `encode_chat` is what a model gets."""
-        if self._template is None:
-            raise InvalidRequestError("This model has no chat template; it cannot chat.")
         for message in messages:
             if message["role"] not in _ROLES:
                 raise InvalidRequestError(f"{message['role']!r} is not a role; roles are {', '.join(sorted(_ROLES))}.")

@@ -24,14 +24,14 @@ from ai_assistant.engine.model_package import (
     Accuracy,
     Architecture,
     Manifest,
-    PackageFile,
     PackageSource,
 )
 from ai_assistant.errors import ModelRejectedError, SourceUnreachableError
 from ai_assistant.provision.calibration import CALIBRATED, calibrate
 from ai_assistant.provision.checkpoint import Checkpoint, TokenizerFiles
-from ai_assistant.provision.checkpoints import open_checkpoint
 from ai_assistant.provision.disk import require_space, writing_to
+from ai_assistant.provision.exported_model import check_exported, export_bytes, export_model
+from ai_assistant.provision.exporter import AUTO, Exporter
 from ai_assistant.provision.graph import (
     PRECISIONS,
     execution_providers,
@@ -41,6 +41,7 @@ from ai_assistant.provision.graph import (
     write_graph,
 )
 from ai_assistant.provision.memory import memory_limit, require_memory
+from ai_assistant.provision.package_files import describe_files
 from ai_assistant.provision.passages import CALIBRATION_PASSAGES
 from ai_assistant.provision.precision_choice import precisions_to_try
 from ai_assistant.provision.progress import CONVERT, RESOLVE, VERIFY, Progress, no_progress
@@ -70,10 +71,19 @@ class _Recipe:
     precision: str
     builder_version: int
     allow_inaccurate: bool
+    exporter: str
+
+    @property
+    def decisive(self) -> dict[str, object]:
+        """Without what is as it was before there was a choice, so that older packages are found."""
+        fields = asdict(self)
+        if self.exporter == AUTO:
+            del fields["exporter"]
+        return fields
 
     @property
     def key(self) -> str:
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:32]
+        return hashlib.sha256(json.dumps(self.decisive, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def build_package(
@@ -81,24 +91,28 @@ def build_package(
     *,
     precision: str = _REFERENCE_PRECISION,
     device: str = "auto",
+    exporter: str = AUTO,
+    export_python: Path | None = None,
     store: Path,
     allow_inaccurate: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Returns the folder of the package made of `source`, building it unless the store has it whole.
 
-    With the precision `auto`, `device` decides what is tried, in the order of `precisions_to_try`.
+    With the precision `auto`, `device` decides what is tried, in the order of `precisions_to_try`. `exporter` is one of
+    EXPORTERS; `export_python` is the program of the environment that optimum is in, None: the one that `make export` makes.
     """
     precisions = precisions_to_try(precision, device)
+    chosen = Exporter(exporter, precision, export_python)
     report = progress or no_progress
     parsed = parse_source(source)
     model_store = ModelStore(store)
-    recipe = _Recipe("", ",".join(precisions), BUILDER_VERSION, allow_inaccurate)
+    recipe = _Recipe("", ",".join(precisions), BUILDER_VERSION, allow_inaccurate, exporter)
     try:
         recipe = replace(recipe, source=parsed.pin(report))
     except SourceUnreachableError as error:
         # What a branch means today cannot be asked; a restart must not depend on that.
-        if package := model_store.last_built(parsed.given, asdict(recipe)):
+        if package := model_store.last_built(parsed.given, recipe.decisive):
             report(RESOLVE, 0, None, None, f"{error.message} Taking what was built of {parsed.given} before.")
             return package
         raise
@@ -111,8 +125,8 @@ def build_package(
             return package
         model_store.remove_leftovers(but=recipe.key)
         with model_store.downloads(recipe.source, report) as downloads, model_store.workspace(recipe.key) as workspace:
-            package = _Build(parsed, recipe, model_store, downloads, workspace, report).run()
-            model_store.remember(recipe.key, asdict(recipe), package.name, given=parsed.given)
+            package = _Build(parsed, recipe, chosen, model_store, downloads, workspace, report).run()
+            model_store.remember(recipe.key, recipe.decisive, package.name, given=parsed.given)
         return package
 
 
@@ -120,20 +134,31 @@ class _Build:
     """One run of the steps, in a folder of its own."""
 
     def __init__(
-        self, source: Source, recipe: _Recipe, store: ModelStore, downloads: Path, workspace: Path, progress: Progress
+        self,
+        source: Source,
+        recipe: _Recipe,
+        exporter: Exporter,
+        store: ModelStore,
+        downloads: Path,
+        workspace: Path,
+        progress: Progress,
     ) -> None:
         self._source = source
         self._recipe = recipe
         self._precision, *self._others = recipe.precision.split(",")
+        self._exporter = exporter
         self._store = store
         self._folder = workspace / "package"
         self._reference = workspace / "reference"
+        self._export = workspace / "export"
         self._downloads = downloads
         self._progress = progress
 
     def run(self) -> Path:
         fetched = self._source.fetch(self._downloads, self._progress)
-        checkpoint = open_checkpoint(fetched.path)
+        checkpoint = self._exporter.open(fetched.path)
+        if checkpoint is None:
+            return self._run_export(fetched)
         # Read first: most models that are not supported fail here, before anything large is written.
         tokenizer = checkpoint.tokenizer()
         while True:
@@ -157,6 +182,19 @@ class _Build:
             self._write_graphs(checkpoint)
             accuracy = self._verify(checkpoint.architecture)
             manifest = self._manifest(fetched, checkpoint, tokenizer, accuracy)
+            (self._folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+            return self._store.publish(self._folder, manifest.digest)
+
+    def _run_export(self, fetched: FetchedModel) -> Path:
+        python = self._exporter.required_python()
+        needed = export_bytes(fetched.path) + _SPARE_BYTES
+        require_space(self._store.root, needed)
+        with writing_to(self._store.root, needed):
+            self._folder.mkdir()
+            self._export.mkdir()
+            exported = export_model(fetched.path, self._folder, self._export, python, self._progress)
+            self._progress(VERIFY, 0, None)
+            manifest = check_exported(exported, self._folder, self._export, self._package_source(fetched, None, fetched.licence))
             (self._folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
             return self._store.publish(self._folder, manifest.digest)
 
@@ -215,16 +253,10 @@ class _Build:
     ) -> Manifest:
         architecture = checkpoint.architecture
         activation = PRECISIONS[self._precision].activation
-        files = {path.name: _described(path) for path in sorted(self._folder.iterdir())}
+        files = describe_files(self._folder)
         return Manifest(
             files=files,
-            source=PackageSource(
-                given=self._source.given,
-                resolved=fetched.resolved,
-                sha256=fetched.sha256,
-                name=checkpoint.name,
-                licence=checkpoint.licence or fetched.licence,
-            ),
+            source=self._package_source(fetched, checkpoint.name, checkpoint.licence or fetched.licence),
             architecture=architecture,
             precision=self._precision,
             kv_dtype="float16" if activation == np.float16 else "float32",
@@ -245,7 +277,7 @@ class _Build:
             min_onnxruntime=_MIN_ONNXRUNTIME,
         ).with_digest()
 
-
-def _described(path: Path) -> PackageFile:
-    with path.open("rb") as stream:
-        return PackageFile(sha256=hashlib.file_digest(stream, "sha256").hexdigest(), bytes=path.stat().st_size)
+    def _package_source(self, fetched: FetchedModel, name: str | None, licence: str | None) -> PackageSource:
+        return PackageSource(
+            given=self._source.given, resolved=fetched.resolved, sha256=fetched.sha256, name=name, licence=licence
+        )

@@ -17,6 +17,7 @@ from ai_assistant.engine.model_package import load_package
 from ai_assistant.errors import AssistantError
 from ai_assistant.provision.build import build_package
 from ai_assistant.provision.disk import megabytes
+from ai_assistant.provision.export_process import VARIABLE as EXPORT_PYTHON
 from ai_assistant.provision.listing import record, table
 from ai_assistant.provision.precision_choice import AUTO
 from ai_assistant.provision.progress import progress_view
@@ -54,6 +55,13 @@ def build(
     device: Annotated[
         str, typer.Option(envvar="AI_ASSISTANT_DEVICE", help="What auto builds for: cpu, cuda, cuda:INDEX, or auto.")
     ] = "auto",
+    exporter: Annotated[
+        str,
+        typer.Option(
+            help="Who makes the graph: own (families that we know), optimum (fp32 only, in the environment of `make export` or"
+            " of $AI_ASSISTANT_EXPORT_PYTHON), or auto: optimum where own cannot."
+        ),
+    ] = "auto",
     store: StoreOption = None,
     allow_inaccurate: Annotated[
         bool, typer.Option("--allow-inaccurate", help="Publish the package even when it is below its accuracy threshold.")
@@ -72,6 +80,8 @@ def build(
             source,
             precision=precision,
             device=device,
+            exporter=exporter,
+            export_python=Path(given) if (given := os.environ.get(EXPORT_PYTHON)) else None,
             store=_store(store),
             allow_inaccurate=allow_inaccurate,
             progress=progress,

@@ -152,7 +152,6 @@ def _supported_family(content: dict[str, Any]) -> str:
         supported = ", ".join(sorted(entry.class_name for entry in FAMILIES.values()))
         raise UnsupportedModelError(
             f"The architecture {given or family or 'of this model'} is not supported directly; supported are {supported}."
-            " Other decoders may work by way of optimum: add --exporter optimum."
         )
     return family
 

@@ -35,7 +35,7 @@ from rich.progress import Progress as RichBars
 from rich.text import Text
 
 WAIT, RESOLVE, DOWNLOAD, CHECKSUM, UNPACK = "wait", "resolve", "download", "checksum", "unpack"
-CONVERT, VERIFY = "convert", "verify"
+EXPORT, CONVERT, VERIFY = "export", "convert", "verify"
 
 # The stages of a build, in order; none but the last two are in every build.
 STAGES = {
@@ -44,6 +44,7 @@ STAGES = {
     DOWNLOAD: "Downloading",
     CHECKSUM: "Comparing checksums",
     UNPACK: "Unpacking",
+    EXPORT: "Exporting by optimum",
     CONVERT: "Writing the graph",
     VERIFY: "Checking the result",
 }

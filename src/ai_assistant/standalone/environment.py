@@ -74,6 +74,8 @@ def common_environment(plan: Plan, database_url: str, redis_url: str) -> dict[st
         "INTERNAL_PORT": str(plan.internal_port),
         "LOG_FORMAT": "json" if settings.log_format == "auto" else settings.log_format,
     }
+    if settings.export_python is not None:
+        chosen["EXPORT_PYTHON"] = str(settings.export_python)
     return os.environ | {PREFIX + name: value for name, value in chosen.items()} | {"PYTHONUNBUFFERED": "1"}
 
 

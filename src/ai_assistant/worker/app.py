@@ -130,7 +130,12 @@ def find_package(settings: WorkerSettings) -> "ModelPackage":
     store = settings.model_store or default_data_dir() / "models"
     with progress_view(sys.stderr) as progress:
         folder = build_package(
-            settings.model, precision=settings.precision, device=settings.device, store=store, progress=progress
+            settings.model,
+            precision=settings.precision,
+            device=settings.device,
+            export_python=settings.export_python,
+            store=store,
+            progress=progress,
         )
     return load_package(folder)
 

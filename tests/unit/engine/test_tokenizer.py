@@ -1,8 +1,11 @@
 import json
 
 import pytest
+import tokenizers
+from tokenizers import processors
 
 from ai_assistant.engine.model_package import load_package
+from ai_assistant.engine.text_stream import TextStream
 from ai_assistant.engine.token_bytes import TokenBytes
 from ai_assistant.engine.tokenizer import Tokenizer
 from ai_assistant.errors import InvalidRequestError, ModelPackageError, UnsupportedModelError
@@ -91,11 +94,36 @@ def test_templates_may_mark_what_is_trained_and_format_json() -> None:
     assert rendered == 'é|[{"content":"\\u00e9","role":"user"}]'
 
 
-def test_unknown_roles_and_models_without_template_are_refused(tokenizer: Tokenizer) -> None:
+def test_unknown_roles_are_refused(tokenizer: Tokenizer) -> None:
     with pytest.raises(InvalidRequestError, match="not a role"):
         tokenizer.encode_chat([{"role": "<|im_start|>", "content": "x"}])
-    with pytest.raises(InvalidRequestError, match="no chat template"):
-        make_tokenizer(None).encode_chat(user("x"))
+
+
+def test_a_model_without_template_goes_on_with_a_transcript() -> None:
+    tokenizer = make_tokenizer(None)
+    chat = [
+        {"role": "system", "content": "Be brief.\n"},
+        *user("hello"),
+        {"role": "assistant", "content": " Hi"},
+        *user("{{ 1 }}"),
+    ]
+    written = "System: Be brief.\nUser: hello\nAssistant: Hi\nUser: {{ 1 }}\nAssistant:"
+    assert tokenizer.render_chat(chat) == written
+    assert tokenizer.decode(tokenizer.encode_chat(chat), skip_special=False) == written
+    stream = TextStream(tokenizer, ["never"])
+    for token_id in tokenizer.encode(" hello w\nUser: hello"):
+        stream.push(token_id)
+    assert (stream.finish(), stream.text, stream.stopped) == ("", " hello w", True)
+
+
+def test_a_transcript_begins_with_what_the_tokenizer_puts_first() -> None:
+    around = [("<|endoftext|>", 0), ("<|im_end|>", 2)]
+    plain = tokenizers.Tokenizer.from_str(json.dumps(make_tokenizer(None)._content))
+    plain.post_processor = processors.TemplateProcessing(single="<|endoftext|> $A <|im_end|>", special_tokens=around)
+    ids = Tokenizer(plain.to_str()).encode_chat(user("hello"))
+    assert ids[0] == 0
+    assert 0 not in ids[1:]
+    assert 2 not in ids
 
 
 def test_broken_and_unknown_tokenizers_are_refused_with_a_sentence() -> None:

@@ -51,4 +51,10 @@ def _load_onnx(package: ModelPackage, config: EngineConfig, threads: int | None)
     return OnnxRunner(package, max_chunk=config.prefill_chunk, threads=threads, device=device)
 
 
-BACKENDS: dict[str, RunnerFactory] = {"gqa-slots/1": _load_onnx}
+def _load_past_tensors(package: ModelPackage, config: EngineConfig, threads: int | None) -> ModelRunner:
+    from ai_assistant.engine.backends.past_tensors import PastTensorsRunner
+
+    return PastTensorsRunner(package, threads=threads)
+
+
+BACKENDS: dict[str, RunnerFactory] = {"gqa-slots/1": _load_onnx, "past-tensors/1": _load_past_tensors}

@@ -62,7 +62,7 @@ class OnnxRunner:
 
     def __init__(self, package: ModelPackage, *, max_chunk: int, threads: int | None = None, device: Device = THE_CPU) -> None:
         manifest = package.manifest
-        shape = manifest.architecture
+        shape = manifest.slot_architecture
         self.vocab_size = shape.vocab_size
         self.max_positions = shape.max_positions
         self.eos_token_ids = manifest.eos_token_ids
