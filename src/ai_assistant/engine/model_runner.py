@@ -44,5 +44,8 @@ class ModelRunner(Protocol):
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the first `length` tokens of a row over another row."""
 
-    def free(self, row: int) -> None:
-        """The row is not in use any more."""
+    def swap(self, first: int, second: int, length: int) -> None:
+        """Exchange two rows, of which the longer holds `length` tokens."""
+
+    def free(self, row: int, keep: int = 0) -> None:
+        """What a row holds after its first `keep` tokens is not needed any more; its memory goes back to the system."""

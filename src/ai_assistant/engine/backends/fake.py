@@ -76,8 +76,12 @@ class FakeRunner:
         self._rows[target, :length] = self._rows[source, :length]
         self._rows[target, length:] = _EMPTY
 
-    def free(self, row: int) -> None:
-        self._rows[row] = _EMPTY
+    def swap(self, first: int, second: int, length: int) -> None:
+        self._rows[[first, second], :length] = self._rows[[second, first], :length]
+        self._rows[[first, second], length:] = _EMPTY
+
+    def free(self, row: int, keep: int = 0) -> None:
+        self._rows[row, keep:] = _EMPTY
 
     @property
     def num_tokens_held(self) -> int:

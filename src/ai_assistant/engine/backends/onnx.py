@@ -8,8 +8,6 @@ input buffers change.
 
 from __future__ import annotations
 
-import math
-import mmap
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from ai_assistant.engine.backends.kv_buffers import KVBuffers
 from ai_assistant.engine.model_runner import Logits
 from ai_assistant.errors import ModelError, ModelPackageError
 
@@ -44,11 +43,9 @@ class OnnxRunner:
         self.eos_token_ids = manifest.eos_token_ids
         self.kv_bytes_per_token = manifest.kv_bytes_per_token
         self._pad = manifest.pad_rows_to_multiple
-        self._heads, self._head_size = shape.kv_heads, shape.head_size
-        self._dtype = np.dtype(manifest.kv_dtype)
         self._names = [f"{layer}.{part}" for layer in range(shape.layers) for part in ("key", "value")]
         self._session = _open_session(package, threads or len(os.sched_getaffinity(0)))
-        self._buffers: list[NDArray[Any]] = []
+        self._buffers = KVBuffers(len(self._names), shape.kv_heads, shape.head_size, np.dtype(manifest.kv_dtype))
         self._max_chunk = max_chunk
         self._decoders: dict[int, Any] = {}
         self._prefillers: dict[int, Any] = {}
@@ -57,20 +54,11 @@ class OnnxRunner:
 
     def resize(self, num_rows: int, capacity: int, lengths: Sequence[int]) -> None:
         num_rows = -(-num_rows // self._pad) * self._pad
-        shape = (num_rows, self._heads, capacity, self._head_size)
         with _translated("There is not enough memory for the keys and values of this conversation"):
-            # All of it is asked for before anything is given up.
-            new_buffers = [_empty_pages(shape, self._dtype) for _ in self._names]
             inputs = _Inputs(num_rows, 1, self.vocab_size)
+            self._buffers.resize(num_rows, capacity, lengths)
         self._decoders.clear()
         self._prefillers.clear()
-        for index, old in enumerate(self._buffers):
-            for row, length in enumerate(lengths):
-                if not length:  # a new row, which the old buffer may not have had
-                    continue
-                new_buffers[index][row, :, :length] = old[row, :, :length]
-            self._buffers[index] = new_buffers[index]  # gives the old one back before the next is filled
-        self._buffers = new_buffers
         self._decode_inputs = inputs
 
     def prefill(self, row: int, token_ids: Sequence[int], past: int) -> Logits:
@@ -102,11 +90,13 @@ class OnnxRunner:
         return inputs.logits[:count]
 
     def move(self, source: int, target: int, length: int) -> None:
-        for buffer in self._buffers:
-            buffer[target, :, :length] = buffer[source, :, :length]
+        self._buffers.move(source, target, length)
 
-    def free(self, row: int) -> None:
-        """Nothing to do: what a row held before its length is never read."""
+    def swap(self, first: int, second: int, length: int) -> None:
+        self._buffers.swap(first, second, length)
+
+    def free(self, row: int, keep: int = 0) -> None:
+        self._buffers.free(row, keep)
 
     def _bind(self, inputs: _Inputs, first_row: int, num_rows: int) -> Any:
         binding = self._session.io_binding()
@@ -114,7 +104,7 @@ class OnnxRunner:
         _bind_input(binding, "total_sequence_length", inputs.longest, ())
         _bind_input(binding, "logits_indices", inputs.logits_indices, (num_rows,))
         _bind_output(binding, "logits", inputs.logits, (num_rows, self.vocab_size))
-        for name, buffer in zip(self._names, self._buffers, strict=True):
+        for name, buffer in zip(self._names, self._buffers.arrays, strict=True):
             shape = (num_rows, *buffer.shape[1:])
             rows = buffer[first_row:]
             _bind_input(binding, f"past.{name}", rows, shape)
@@ -132,15 +122,6 @@ class _Inputs:
         self.longest = np.zeros((), np.int32)
         self.logits_indices = np.arange(num_logits, dtype=np.int64)
         self.logits = np.zeros((num_logits, vocab_size), np.float32)
-
-
-def _empty_pages(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Zeroed memory straight from the system: it takes no room until it is written to, and goes back as soon as it is dropped.
-
-    Blocks of this size from the C library's heap do neither: it zeroes what it reuses, and keeps what is freed.
-    """
-    size = math.prod(shape) * dtype.itemsize
-    return np.frombuffer(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), dtype).reshape(shape)
 
 
 def _bind_input(binding: Any, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
