@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from ai_assistant.engine.llm_engine import LLMEngine, StepOutput
+from ai_assistant.engine.llm_engine import LLMEngine
 from ai_assistant.engine.sequence import Sequence
+from ai_assistant.engine.step_output import StepOutput
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from redis.exceptions import RedisError
 from ai_assistant.contracts import EVENTS_CHANNEL, FinishReason, TaskState
 from ai_assistant.database.session import Database
 from ai_assistant.dispatch import Dispatcher
-from ai_assistant.engine.llm_engine import StepOutput
 from ai_assistant.engine.sampling import SamplingParams
 from ai_assistant.engine.sequence import Sequence
+from ai_assistant.engine.step_output import StepOutput
 from ai_assistant.engine.tokenizer import Tokenizer
 from ai_assistant.errors import AssistantError, DatabaseUnavailableError, InvalidRequestError
 from ai_assistant.logs import request_id
