@@ -57,12 +57,6 @@ class ParkedRows:
     def add(self, parked: ParkedRow) -> None:
         self.rows.append(parked)
 
-    def use(self, parked: ParkedRow, now: float) -> None:
-        """Somebody has copied its beginning: it stays longer."""
-        self.rows.remove(parked)
-        parked.used_at = now
-        self.rows.append(parked)
-
     def remove(self, parked: ParkedRow) -> None:
         self.rows.remove(parked)
 

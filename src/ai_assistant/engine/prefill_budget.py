@@ -23,7 +23,6 @@ ALONE_SECONDS = 0.4
 
 _FIRST_CHUNK = 16
 _WORTH_WHILE = 16
-_SHAPES = 16
 _TYPICAL_TOKENS = 100.0
 _TYPICAL_PAIRS = 1e5
 # Seconds for the step itself, for a hundred tokens, and for a hundred thousand pairs of a token and one that it looks
@@ -58,6 +57,9 @@ class ChunkCost:
     def observe(self, num_tokens: int, past: int, seconds: float) -> None:
         """Learn from a chunk."""
         features = _features(num_tokens, past)
+        if not self.num_observed:  # the first one sets the scale of all three
+            self._weights *= max(seconds, 1e-7) / float(self._weights @ features)
+            self._uncertainty = np.diag(self._weights**2)
         predicted = max(float(self._weights @ features), 1e-7)
         error = max(seconds, 1e-7) - predicted
         if self.num_observed >= 4:
@@ -138,8 +140,8 @@ def fitting_chunk(wanted: int, rest: int, largest: int) -> int:
     piece. Large chunks come in few sizes, because the runtime keeps notes about every shape that it has seen.
     """
     chunk = min(wanted, rest, largest)
-    if _SHAPES < chunk < rest:
-        chunk -= chunk % _SHAPES
+    if chunk < rest:
+        chunk -= chunk % (16 if chunk > 64 else 4 if chunk > 16 else 1)
     chunk = max(chunk, min(2, rest))
     if rest - chunk == 1:
         chunk += 1 if chunk == 2 else -1

@@ -120,7 +120,7 @@ class Scheduler:
             self.running.remove(sequence)
         if parks and self._reuses and sequence.num_cached >= MIN_SHARED_TOKENS:
             self.parked.add(ParkedRow(sequence.row, sequence.cached_ids(), sequence.num_exact, now))
-        else:
+        elif sequence.num_cached:
             self.row_changes.append(Free(sequence.row))
         sequence.row = None
 
@@ -152,29 +152,40 @@ class Scheduler:
         while self.waiting and self._fits([*self.active, self.waiting[0]]):
             sequence = self.waiting.popleft()
             source, length = self._best_match(sequence)
+            takes_over = isinstance(source, ParkedRow) and source.num_cached - length < MIN_SHARED_TOKENS
             if isinstance(source, ParkedRow):
-                self.parked.use(source, now)
-            while not self._fits([*self._holders(), sequence]) and self.parked.rows[0] is not source:
-                self.evict()
-            self._give_row(sequence, source, length)
+                self.parked.remove(source)
+                if not takes_over:  # it goes last
+                    source.used_at = now
+                    self.parked.add(source)
+            while not self._fits([*self._holders(), sequence]):
+                if self.parked.rows[0] is source:
+                    self.parked.remove(source)
+                    takes_over = True
+                else:
+                    self.evict()
+            if source is not None:
+                self._start_from(source, length, sequence, takes_over=takes_over)
+            else:
+                sequence.row = self._free_row()
             self.reading.append(sequence)
 
-    def _give_row(self, sequence: Sequence, source: Holder | None, length: int) -> None:
-        """The source's own row if it is of little use to others or if there is no other, else a free one with a copy."""
-        if isinstance(source, ParkedRow) and (
-            source.num_cached - length < MIN_SHARED_TOKENS or not self._fits([*self._holders(), sequence])
-        ):
-            self.parked.remove(source)
+    def _start_from(self, source: Holder, length: int, sequence: Sequence, *, takes_over: bool) -> None:
+        """Give a sequence the row of a source that is of little use to others, or a free one with a copy of its beginning."""
+        if takes_over:
             sequence.row = source.row
-            self.row_changes.append(Free(source.row, length))
+            self.row_changes.append(Free(_row(source), length))
         else:
-            taken = {holder.row for holder in self._holders()}
-            sequence.row = next(row for row in range(self.kv_cache.num_slots) if row not in taken)
-            if source is None or sequence.row >= self.kv_cache.num_rows:  # a row that is yet to be made
+            sequence.row = self._free_row()
+            if sequence.row >= self.kv_cache.num_rows:  # a row that is yet to be made
                 return
             self.row_changes.append(Copy(_row(source), sequence.row, length))
         sequence.start_from(length, min(source.num_exact, length))
         self.reused_tokens += length
+
+    def _free_row(self) -> int:
+        taken = {holder.row for holder in self._holders()}
+        return next(row for row in range(self.kv_cache.num_slots) if row not in taken)
 
     def _best_match(self, sequence: Sequence) -> tuple[Holder | None, int]:
         """The row that saves the most reading, and how many tokens of it."""
@@ -240,7 +251,8 @@ class Scheduler:
             if holder.row in (first, second):
                 holder.row = second if holder.row == first else first
                 length = max(length, holder.num_cached)
-        self.row_changes.append(Swap(first, second, length))
+        if length:  # rows without tokens may be yet to be made
+            self.row_changes.append(Swap(first, second, length))
         self.running.sort(key=_row)
 
 

@@ -28,6 +28,7 @@ from ai_assistant.worker.engine_thread import EngineThread
 from ai_assistant.worker.generation import Generation
 from ai_assistant.worker.prompts import prompt_ids
 from ai_assistant.worker.publisher import Publisher
+from ai_assistant.worker.step_metrics import StepMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class TaskRunner:
         self._dispatcher = dispatcher
         self._tokenizer = tokenizer
         self._metrics = metrics
+        self._step_metrics = StepMetrics(metrics, settings.assistant)
         self._writer = StreamWriter(redis)
         self._running: dict[str, Generation] = {}
         self.publisher = Publisher(self._writer, self.running)
@@ -217,9 +219,7 @@ class TaskRunner:
         for failure in output.failures:
             if failed := self._running.get(failure.seq_id):
                 failed.end(FinishReason.ERROR, failure.error)
-        assistant = self._settings.assistant
-        self._metrics.slots_in_use.labels(assistant).set(output.stats.num_running)
-        self._metrics.kv_tokens.labels(assistant).set(output.stats.kv_tokens)
+        self._step_metrics.record(output.stats)
         self.publisher.wake()
 
     def cancel(self, generation: Generation) -> None:

@@ -17,7 +17,6 @@ from ai_assistant.engine.prefill_budget import ALONE_SECONDS, ChunkCost, DecodeP
 from ai_assistant.engine.sampling import SamplingParams
 from ai_assistant.engine.sequence import Sequence
 
-
 Times = dict[str, list[float]]
 
 
