@@ -25,17 +25,20 @@ _FIRST_CHUNK = 16
 _WORTH_WHILE = 16
 _TYPICAL_TOKENS = 100.0
 _TYPICAL_PAIRS = 1e5
-# Seconds for the step itself, for a hundred tokens, and for a hundred thousand pairs of a token and one that it looks
-# back at: those of a slow machine, because a first chunk that is too small does no harm.
-_PRIOR = (0.01, 0.2, 0.05)
+_TYPICAL_PAST = 1e3
+# Seconds for the step itself, for a hundred tokens, for a hundred thousand pairs of a token and one that it looks back
+# at, and for getting a past of a thousand tokens ready: those of a slow machine, because a first chunk that is too small
+# does no harm.
+_PRIOR = (0.01, 0.2, 0.05, 0.01)
+_UNITS = (1.0, _TYPICAL_TOKENS, _TYPICAL_PAIRS, _TYPICAL_PAST)
 _NOISE = 0.15
 _DRIFT = 0.02
 
 
 class ChunkCost:
-    """Seconds to read n tokens after `past` others: a + b n + c n (past + n/2).
+    """Seconds to read n tokens after `past` others: a + b n + c n (past + n/2) + d past.
 
-    A Kalman filter over the three numbers, which may drift; errors count relative to the prediction, so small chunks
+    A Kalman filter over the four numbers, which may drift; errors count relative to the prediction, so small chunks
     teach as much as large ones, and one outlier cannot move the estimate far.
     """
 
@@ -57,7 +60,7 @@ class ChunkCost:
     def observe(self, num_tokens: int, past: int, seconds: float) -> None:
         """Learn from a chunk."""
         features = _features(num_tokens, past)
-        if not self.num_observed:  # the first one sets the scale of all three
+        if not self.num_observed:  # the first one sets the scale of all
             self._weights *= max(seconds, 1e-7) / float(self._weights @ features)
             self._uncertainty = np.diag(self._weights**2)
         predicted = max(float(self._weights @ features), 1e-7)
@@ -66,7 +69,7 @@ class ChunkCost:
             self._spread += 0.1 * (min(abs(error) / predicted, 1.0) - self._spread)
             error = min(error, predicted)
         limits = self._weights**2
-        self._uncertainty[np.diag_indices(3)] += np.where(self._uncertainty.diagonal() < limits, _DRIFT**2 * limits, 0.0)
+        self._uncertainty[np.diag_indices(4)] += np.where(self._uncertainty.diagonal() < limits, _DRIFT**2 * limits, 0.0)
         gain = self._uncertainty @ features
         gain /= float(features @ gain) + (_NOISE * predicted) ** 2
         self._weights = np.maximum(self._weights + gain * error, 1e-9)
@@ -75,8 +78,8 @@ class ChunkCost:
 
     def tokens_within(self, seconds: float, past: int) -> int:
         """The most tokens after `past` others that are predicted to take no longer; 0 if not even one."""
-        step, token, pair = self._weights / (1.0, _TYPICAL_TOKENS, _TYPICAL_PAIRS)
-        left = seconds - step
+        step, token, pair, readying = self._weights / _UNITS
+        left = seconds - step - readying * past
         if left <= 0:
             return 0
         # The positive root of pair/2 n² + (token + pair past) n = left, in the form that is stable for a tiny `pair`.
@@ -149,4 +152,4 @@ def fitting_chunk(wanted: int, rest: int, largest: int) -> int:
 
 
 def _features(num_tokens: int, past: int) -> NDArray[np.float64]:
-    return np.array((1.0, num_tokens / _TYPICAL_TOKENS, num_tokens * (past + num_tokens / 2) / _TYPICAL_PAIRS))
+    return np.array((1.0, num_tokens, num_tokens * (past + num_tokens / 2), past)) / _UNITS

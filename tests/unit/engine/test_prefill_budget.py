@@ -22,18 +22,24 @@ Times = dict[str, list[float]]
 
 @dataclass(frozen=True)
 class Machine:
-    """Seconds of a decode step, its rows, a chunk, its tokens, and a pair of tokens that look at each other."""
+    """Seconds of a decode step, its rows, a chunk, its tokens, a pair of tokens that look at each other, and a token before."""
 
     step: float
     row: float
     chunk: float
     token: float
     pair: float
+    past: float = 0.0
     noise: float = 0.0
+
+    def seconds(self, count: int, past: int) -> float:
+        """Of a chunk without noise."""
+        return self.chunk + count * self.token + count * (past + count / 2) * self.pair + past * self.past
 
 
 MACHINES = {
     "demo model": Machine(0.012, 0.002, 0.010, 0.0007, 5e-7),
+    "packs what is before": Machine(0.012, 0.0025, 0.010, 0.0008, 5e-7, 6e-6),
     "large model": Machine(0.150, 0.008, 0.120, 0.008, 1e-6),
     "attention dominates": Machine(0.010, 0.002, 0.004, 0.0001, 1.2e-6),
     "fast device": Machine(0.004, 0.0001, 0.003, 0.00002, 1e-9),
@@ -52,9 +58,8 @@ class TimedRunner(FakeRunner):
         self._rng = random.Random(seed)
 
     def prefill(self, row: int, token_ids: TokenIds, past: int) -> Logits:
-        machine, count = self.machine, len(token_ids)
-        self._pass(machine.chunk + count * machine.token + count * (past + count / 2) * machine.pair)
-        self.chunks.append(count)
+        self._pass(self.machine.seconds(len(token_ids), past))
+        self.chunks.append(len(token_ids))
         return super().prefill(row, token_ids, past)
 
     def decode(self, token_ids: list[int], lengths: list[int]) -> Logits:
@@ -95,7 +100,7 @@ def test_a_long_prompt_does_not_stall_running_chats(machine: Machine) -> None:
     with_prompt = gaps(step_until(engine, runner, lambda times: "long" in times))
     assert np.quantile(with_prompt, 0.99) < 4 * np.median(quiet)
     alone = 6000 * machine.token + 6000 * 3000 * machine.pair
-    assert runner.now - started < 3 * alone + 400 * machine.chunk, "the prompt gets its share"
+    assert runner.now - started < 3 * alone + 500 * (machine.chunk + 3000 * machine.past), "the prompt gets its share"
 
 
 @pytest.mark.parametrize("machine", [MACHINES["demo model"], MACHINES["large model"]], ids=["demo model", "large model"])
@@ -104,7 +109,7 @@ def test_a_prompt_alone_is_read_in_large_pieces(machine: Machine) -> None:
     engine = LLMEngine(runner, EngineConfig(), clock=lambda: runner.now)
     engine.add(Sequence("a", [1] * 2000, SamplingParams(1)))
     step_until(engine, runner, lambda times: "a" in times)
-    seconds = [machine.chunk + n * (machine.token + sum(runner.chunks[:i]) * machine.pair) for i, n in enumerate(runner.chunks)]
+    seconds = [machine.seconds(n, sum(runner.chunks[:i])) for i, n in enumerate(runner.chunks)]
     assert all(
         n == 256 or 0.6 * ALONE_SECONDS < s < 1.3 * ALONE_SECONDS for n, s in list(zip(runner.chunks, seconds, strict=True))[3:-1]
     )
@@ -114,19 +119,13 @@ def test_a_prompt_alone_is_read_in_large_pieces(machine: Machine) -> None:
 def test_the_cost_of_a_chunk_is_learned_from_a_few(machine: Machine) -> None:
     cost, rng = ChunkCost(), random.Random(1)
 
-    def seconds(count: int, past: int) -> float:
-        exact = machine.chunk + count * machine.token + count * (past + count / 2) * machine.pair
-        return exact * rng.lognormvariate(0, machine.noise)
-
     for _ in range(80):
         count, past = rng.randint(2, 256), rng.randrange(6000)
-        cost.observe(count, past, seconds(count, past))
-    noiseless = Machine(machine.step, machine.row, machine.chunk, machine.token, machine.pair)
+        cost.observe(count, past, machine.seconds(count, past) * rng.lognormvariate(0, machine.noise))
     errors = []
     for count, past in ((64, 0), (256, 0), (256, 3000), (32, 6000)):
-        exact = noiseless.chunk + count * noiseless.token + count * (past + count / 2) * noiseless.pair
-        errors.append(abs(math.log(cost.predict(count, past) / exact)))
-    assert np.median(errors) < 0.1 + machine.noise / 2
+        errors.append(abs(math.log(cost.predict(count, past) / machine.seconds(count, past))))
+    assert np.median(errors) < 0.2 + machine.noise / 2
     assert cost.spread == pytest.approx(0.8 * machine.noise, abs=0.12)
     for limit in (0.01, 0.1, 1.0):
         count = cost.tokens_within(limit, 2000)
