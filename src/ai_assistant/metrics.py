@@ -44,7 +44,14 @@ class WorkerMetrics:
         self.takeovers = counter("task_takeovers_total", "Claims of tasks whose worker had been lost")
         self.slots_in_use = gauge("engine_slots_in_use", "Sequences that run now")
         self.slots = gauge("engine_slots", "Sequences that can run at once")
-        self.kv_tokens = gauge("engine_kv_tokens", "Tokens of context held in memory")
+        self.kv_tokens = gauge("engine_kv_tokens", "Tokens of context of the sequences that run")
+        self.kv_bytes = gauge("engine_kv_bytes", "Reserved for keys and values; memory is taken as tokens are written")
+        self.parked_rows = gauge("engine_parked_rows", "Ended sequences whose keys and values are kept for a next turn")
+        self.parked_tokens = gauge("engine_parked_tokens", "Tokens of context kept for a next turn")
+        self.prefill_tokens = counter("prefill_tokens_total", "Prompt tokens computed")
+        self.reused_tokens = counter("prefix_reused_tokens_total", "Prompt tokens found in another row instead of computed")
+        self.preemptions = counter("engine_preemptions_total", "Sequences put back into the queue for want of memory")
+        self.evictions = counter("engine_evictions_total", "Parked rows given up before their time for a slot or memory")
 
 
 class GatewayMetrics:

@@ -9,59 +9,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from ai_assistant.engine.config import EngineConfig
 from ai_assistant.engine.kv_cache import KVCache
 from ai_assistant.engine.model_runner import Logits, ModelRunner
+from ai_assistant.engine.row_changes import Copy, Free, Swap
 from ai_assistant.engine.sampler import sample
-from ai_assistant.engine.scheduler import Departure, Scheduler, StepPlan
-from ai_assistant.engine.sequence import FinishReason, Sequence
+from ai_assistant.engine.scheduler import Chunk, Scheduler, StepPlan
+from ai_assistant.engine.sequence import Sequence
+from ai_assistant.engine.step_output import SequenceFailure, StepOutput, StepStats, TokenOutput
 from ai_assistant.errors import ModelError, PromptTooLongError
-
-
-@dataclass(frozen=True, slots=True)
-class TokenOutput:
-    """A new token of a sequence, its end, or both. Without a token the sequence ended between two tokens."""
-
-    seq_id: str
-    token_id: int | None
-    finish_reason: FinishReason | None
-    logprob: float | None = None
-    top_logprobs: tuple[tuple[int, float], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class SequenceFailure:
-    """A sequence that the model could not compute; it is not in the engine any more."""
-
-    seq_id: str
-    error: ModelError
-
-
-@dataclass(frozen=True, slots=True)
-class StepStats:
-    """What a step did and how full the engine is after it."""
-
-    num_running: int
-    num_waiting: int
-    num_prefill_tokens: int
-    num_decode_rows: int
-    duration: float  # seconds
-    kv_tokens: int
-    kv_bytes: int  # reserved, not only used
-    num_preempted: int  # since the engine was made
-
-
-@dataclass(frozen=True, slots=True)
-class StepOutput:
-    """At most one token per sequence, and the sequences that were lost."""
-
-    tokens: list[TokenOutput]
-    stats: StepStats
-    failures: list[SequenceFailure] = field(default_factory=list)
 
 
 class LLMEngine:
@@ -70,7 +29,7 @@ class LLMEngine:
     def __init__(self, runner: ModelRunner, config: EngineConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.runner = runner
         self.kv_cache = KVCache(config, runner)
-        self.scheduler = Scheduler(self.kv_cache, config.prefill_chunk)
+        self.scheduler = Scheduler(self.kv_cache, config)
         self.eos_token_ids = frozenset(runner.eos_token_ids)
         self._clock = clock
         self._sequences: dict[str, Sequence] = {}
@@ -83,7 +42,7 @@ class LLMEngine:
 
     @property
     def num_running(self) -> int:
-        return len(self.scheduler.in_rows)
+        return len(self.scheduler.active)
 
     @property
     def num_waiting(self) -> int:
@@ -101,9 +60,9 @@ class LLMEngine:
         """Put a sequence into the queue; one whose known answer is complete ends with the next step."""
         if sequence.seq_id in self._sequences:
             raise ValueError(f"Sequence {sequence.seq_id} is in the engine already.")
-        if not sequence.prompt_ids:
+        if not sequence.prompt_ids.size:
             raise ValueError(f"Sequence {sequence.seq_id} has an empty prompt.")
-        ids = np.asarray((*sequence.prompt_ids, *sequence.completion_ids))
+        ids = np.concatenate((sequence.prompt_ids, sequence.completion_ids))
         if ids.min() < 0 or ids.max() >= self.runner.vocab_size:
             raise ValueError(f"Sequence {sequence.seq_id} has token ids outside the vocabulary of {self.runner.vocab_size}.")
         reason = sequence.finish_reason(self.eos_token_ids, self.max_context)
@@ -124,36 +83,61 @@ class LLMEngine:
             sequence.is_cancelled = True
 
     def step(self) -> StepOutput:
-        """Compute a token for every running row and one chunk of one prompt."""
+        """Compute a token for every running row and the chunks of prompts that there is time for."""
         started = self._clock()
         tokens, self._finished_on_arrival = self._finished_on_arrival, []
         for sequence, reason in list(self.scheduler.ended(started)):
             self._leave(sequence)
             tokens.append(TokenOutput(sequence.seq_id, None, reason))
-        plan, departures = self.scheduler.plan()
-        for departure in departures:
-            self._vacate(departure)
-        if self._make_room(plan):
+        plan = self.scheduler.plan(started)
+        self._change_rows()
+        decoded = started
+        if self._make_room(plan.longest):
             tokens += self._decode(plan)
-            tokens += self._prefill(plan)
+            decoded = self._clock()
+            tokens += [token for chunk in plan.chunks for token in self._prefill(chunk)]
         failures, self._failures = self._failures, []
-        return StepOutput(tokens, self._stats(plan, started), failures)
+        return StepOutput(tokens, self._stats(plan, started, decoded), failures)
+
+    def seconds_until_idle_work(self) -> float | None:
+        """How long `tidy` has nothing to do while no sequence comes; None: for ever."""
+        expiry = self.scheduler.parked.next_expiry()
+        if expiry is None:
+            return 0.0 if self._is_oversized else None
+        return max(0.0, expiry - self._clock())
+
+    def tidy(self) -> StepOutput:
+        """Give back the memory of rows that nobody came back to. For an engine without work."""
+        started = self._clock()
+        self.scheduler.expire(started)
+        self._change_rows()
+        if self._is_oversized:
+            self._make_room(0)
+        return StepOutput([], self._stats(StepPlan(0, (), ()), started, started))
+
+    @property
+    def _is_oversized(self) -> bool:
+        """The rows are empty and larger than they need be."""
+        return not (self.has_work or self.scheduler.parked.rows) and self.kv_cache.capacity > self.kv_cache.capacity_for(0)
 
     def _decode(self, plan: StepPlan) -> list[TokenOutput]:
         rows = list(plan.decode)
         if not rows:
             return []
+        started = self._clock()
         lost: dict[Sequence, ModelError] = {}
         try:
-            logits = self.runner.decode([s.next_input_id for s in rows], [s.num_cached for s in self.scheduler.in_rows])
+            logits = self.runner.decode([s.next_input_id for s in rows], self.scheduler.row_lengths())
         except ModelError:
             rows, logits, lost = self._decode_alone(rows)
         for sequence in rows:
             sequence.num_cached += 1
-        # Only now, for whoever leaves makes others move with all that they hold.
+        # Only now, for whoever leaves makes others change rows with all that they hold.
         for sequence, error in lost.items():
             self._fail(sequence, error)
-        return self._take_tokens(rows, logits)
+        tokens = self._take_tokens(rows, logits)
+        self.scheduler.budget.pace.observe(len(plan.decode), self._clock() - started)
+        return tokens
 
     def _decode_alone(self, rows: list[Sequence]) -> tuple[list[Sequence], Logits, dict[Sequence, ModelError]]:
         """The batch failed: try each row by itself and name those that fail even so.
@@ -171,22 +155,21 @@ class LLMEngine:
                 lost[sequence] = error
         return computed, logits[: len(computed)], lost
 
-    def _prefill(self, plan: StepPlan) -> list[TokenOutput]:
-        sequence = plan.prefill
-        if sequence is None:
-            return []
+    def _prefill(self, chunk: Chunk) -> list[TokenOutput]:
+        sequence, started = chunk.sequence, self._clock()
         start = sequence.num_cached
-        chunk = sequence.prompt_ids[start : start + plan.num_prefill_tokens]
+        assert sequence.row is not None
         try:
-            # Rows may have left during this step, so the row is known only now.
-            logits = self.runner.prefill(len(self.scheduler.running), chunk, start)
+            logits = self.runner.prefill(sequence.row, sequence.prompt_ids[start : start + chunk.num_tokens], start)
         except ModelError as error:
             self._fail(sequence, error)
             return []
-        sequence.num_cached += len(chunk)
-        if sequence.num_cached < len(sequence.prompt_ids):
+        self.scheduler.budget.cost.observe(chunk.num_tokens, start, self._clock() - started)
+        sequence.num_cached += chunk.num_tokens
+        if sequence.num_unread:
             return []
         self.scheduler.start_decoding(sequence)
+        self._change_rows()
         return self._take_tokens([sequence], logits[np.newaxis])
 
     def _take_tokens(self, rows: list[Sequence], logits: Logits) -> list[TokenOutput]:
@@ -208,43 +191,61 @@ class LLMEngine:
             outputs.append(TokenOutput(sequence.seq_id, sampled.token_id, reason, sampled.logprob, sampled.top_logprobs))
         return outputs
 
-    def _make_room(self, plan: StepPlan) -> bool:
+    def _make_room(self, longest: int) -> bool:
         """Give the rows the capacity they need; without memory for it the longest sequence is given up and the step is over."""
-        capacity = self.kv_cache.new_capacity(plan.longest)
+        capacity = self.kv_cache.new_capacity(longest)
         if capacity == self.kv_cache.capacity:
             return True
         num_rows = self.kv_cache.rows_for(capacity)
         try:
-            self.runner.resize(num_rows, capacity, [s.num_cached for s in self.scheduler.in_rows])
+            self.runner.resize(num_rows, capacity, self.scheduler.row_lengths())
         except ModelError as error:
-            if in_rows := self.scheduler.in_rows:
-                self._fail(max(in_rows, key=lambda sequence: sequence.num_tokens), error)
+            has_evicted = False
+            while self.scheduler.evict():
+                has_evicted = True
+            self._change_rows()
+            if not has_evicted and (active := self.scheduler.active):
+                self._fail(max(active, key=lambda sequence: sequence.num_tokens), error)
             return False
         self.kv_cache.capacity, self.kv_cache.num_rows = capacity, num_rows
         return True
 
     def _fail(self, sequence: Sequence, error: ModelError) -> None:
-        self._leave(sequence)
+        self._leave(sequence, parks=False)
         self._failures.append(SequenceFailure(sequence.seq_id, error))
 
-    def _leave(self, sequence: Sequence) -> None:
+    def _leave(self, sequence: Sequence, *, parks: bool = True) -> None:
         del self._sequences[sequence.seq_id]
-        if departure := self.scheduler.leave(sequence):
-            self._vacate(departure)
+        self.scheduler.leave(sequence, self._clock(), parks=parks)
+        self._change_rows()
 
-    def _vacate(self, departure: Departure) -> None:
-        for move in departure.moves:
-            self.runner.move(*move)
-        self.runner.free(departure.row)
+    def _change_rows(self) -> None:
+        """Do what the scheduler has decided about rows."""
+        for change in self.scheduler.row_changes:
+            match change:
+                case Swap():
+                    self.runner.swap(*change)
+                case Copy():
+                    self.runner.move(*change)
+                case Free():
+                    self.runner.free(*change)
+        self.scheduler.row_changes.clear()
 
-    def _stats(self, plan: StepPlan, started: float) -> StepStats:
+    def _stats(self, plan: StepPlan, started: float, decoded: float) -> StepStats:
+        now, scheduler = self._clock(), self.scheduler
         return StepStats(
             num_running=self.num_running,
             num_waiting=self.num_waiting,
-            num_prefill_tokens=plan.num_prefill_tokens,
+            num_prefill_tokens=sum(chunk.num_tokens for chunk in plan.chunks),
             num_decode_rows=len(plan.decode),
-            duration=self._clock() - started,
-            kv_tokens=sum(sequence.num_cached for sequence in self.scheduler.in_rows),
+            duration=now - started,
+            decode_seconds=decoded - started,
+            prefill_seconds=now - decoded,
+            kv_tokens=sum(sequence.num_cached for sequence in scheduler.active),
             kv_bytes=self.kv_cache.num_bytes,
-            num_preempted=self.scheduler.num_preempted,
+            num_parked=len(scheduler.parked),
+            parked_tokens=scheduler.parked.num_tokens,
+            num_preempted=scheduler.num_preempted,
+            num_evicted=scheduler.num_evicted,
+            reused_tokens=scheduler.reused_tokens,
         )

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Logits: TypeAlias = NDArray[np.float32]
+TokenIds: TypeAlias = Sequence[int] | NDArray[np.int64]
 
 
 class ModelRunner(Protocol):
@@ -32,7 +33,7 @@ class ModelRunner(Protocol):
     def resize(self, num_rows: int, capacity: int, lengths: Sequence[int]) -> None:
         """Make room for `num_rows` rows of `capacity` tokens; row r keeps its first `lengths[r]` tokens."""
 
-    def prefill(self, row: int, token_ids: Sequence[int], past: int) -> Logits:
+    def prefill(self, row: int, token_ids: TokenIds, past: int) -> Logits:
         """Read tokens into one row that holds `past` tokens; the logits [vocabulary] after the last of them."""
 
     def decode(self, token_ids: Sequence[int], lengths: Sequence[int]) -> Logits:

@@ -58,7 +58,7 @@ def _penalised(row: Logits, sequence: Sequence) -> Logits:
     params = sequence.sampling
     scores = row.copy()
     if params.repetition_penalty != 1:
-        seen = np.unique(np.asarray([*sequence.prompt_ids, *sequence.completion_ids], dtype=np.intp))
+        seen = np.unique(np.concatenate((sequence.prompt_ids, np.asarray(sequence.completion_ids, dtype=np.intp))))
         values = scores[seen]
         scores[seen] = np.where(values > 0, values / params.repetition_penalty, values * params.repetition_penalty)
     if sequence.completion_ids:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from enum import StrEnum
 
+import numpy as np
+
+from ai_assistant.engine.parked_rows import IdArray, common_prefix
 from ai_assistant.engine.sampling import SamplingParams
 
 
@@ -36,20 +39,25 @@ class Sequence:
         deadline: float | None = None,
     ) -> None:
         self.seq_id = seq_id
-        self.prompt_ids = list(prompt_ids)
+        try:
+            self.prompt_ids: IdArray = np.array(list(prompt_ids), np.int64)
+        except OverflowError as error:
+            raise ValueError(f"Sequence {seq_id} has token ids outside any vocabulary.") from error
         self.completion_ids = list(completion_ids)
         self.sampling = sampling
         self.deadline = deadline
+        self.row: int | None = None
         self.num_cached = 0
+        self.first_decoded: int | None = None  # token of a reused beginning that was not read as a prompt
         self.arrival = 0
         self.is_cancelled = False
 
     def __repr__(self) -> str:
-        return f"Sequence({self.seq_id!r}, {len(self.prompt_ids)}+{len(self.completion_ids)}, {self.num_cached} cached)"
+        return f"Sequence({self.seq_id!r}, {self.prompt_ids.size}+{len(self.completion_ids)}, {self.num_cached} cached)"
 
     @property
     def num_tokens(self) -> int:
-        return len(self.prompt_ids) + len(self.completion_ids)
+        return self.prompt_ids.size + len(self.completion_ids)
 
     @property
     def needs_token(self) -> bool:
@@ -59,11 +67,38 @@ class Sequence:
     @property
     def next_input_id(self) -> int:
         """The token that the next decode step reads."""
-        return self.completion_ids[self.num_cached - len(self.prompt_ids)]
+        return self.completion_ids[self.num_cached - self.prompt_ids.size]
+
+    @property
+    def num_unread(self) -> int:
+        """Tokens of the prompt that the model has not read yet."""
+        return max(0, self.prompt_ids.size - self.num_cached)
+
+    @property
+    def num_exact(self) -> int:
+        """How many of the cached tokens have the numbers of a prompt that was read from its beginning."""
+        limit = self.prompt_ids.size if self.first_decoded is None else self.first_decoded
+        return min(self.num_cached, limit)
+
+    def cached_ids(self) -> IdArray:
+        """The tokens whose keys and values are in the row; for when the sequence is over."""
+        return np.concatenate((self.prompt_ids, np.array(self.completion_ids, np.int64)))[: self.num_cached]
+
+    def shared_tokens(self, token_ids: IdArray) -> int:
+        """How many of its cached tokens `token_ids` begins with."""
+        shared = common_prefix(self.prompt_ids[: self.num_cached], token_ids)
+        if shared == self.prompt_ids.size:
+            shared += common_prefix(np.array(self.completion_ids, np.int64), token_ids[shared:])
+        return min(shared, self.num_cached)
+
+    def start_from(self, num_tokens: int, num_exact: int) -> None:
+        """The row begins with keys and values of another one, of which `num_exact` were read as a prompt."""
+        self.num_cached = num_tokens
+        self.first_decoded = num_exact if num_exact < num_tokens else None
 
     def restart(self) -> None:
         """Forget the row; the next run reads everything again and loses no token."""
-        self.num_cached = 0
+        self.row, self.num_cached, self.first_decoded = None, 0, None
 
     def finish_reason(self, eos_token_ids: Collection[int], max_context: int) -> FinishReason | None:
         """Whether the last token ended the sequence; a function of the ids, so it also judges an answer that is continued."""

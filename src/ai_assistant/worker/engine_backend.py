@@ -4,9 +4,10 @@ import asyncio
 import logging
 
 from ai_assistant.contracts import FinishReason
-from ai_assistant.engine.llm_engine import LLMEngine, StepOutput
+from ai_assistant.engine.llm_engine import LLMEngine
 from ai_assistant.engine.sampling import SamplingParams
 from ai_assistant.engine.sequence import Sequence
+from ai_assistant.engine.step_output import StepOutput
 from ai_assistant.engine.tokenizer import Tokenizer
 from ai_assistant.errors import InvalidRequestError
 from ai_assistant.streams import StreamText
@@ -15,6 +16,7 @@ from ai_assistant.worker.backend import Host
 from ai_assistant.worker.engine_thread import EngineThread
 from ai_assistant.worker.generation import unless_ended
 from ai_assistant.worker.prompts import prompt_ids
+from ai_assistant.worker.step_metrics import StepMetrics
 from ai_assistant.worker.token_generation import TokenGeneration
 
 logger = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ class EngineBackend:
 
     def start(self, host: Host) -> None:
         self.host = host
+        self._step_metrics = StepMetrics(host.metrics, host.assistant)
         self.engine.start()
         self._is_started = True
 
@@ -132,7 +135,5 @@ class EngineBackend:
         for failure in output.failures:
             if failed := self._running.get(failure.seq_id):
                 failed.end(FinishReason.ERROR, failure.error)
-        assistant, metrics = self.host.assistant, self.host.metrics
-        metrics.slots_in_use.labels(assistant).set(output.stats.num_running)
-        metrics.kv_tokens.labels(assistant).set(output.stats.kv_tokens)
+        self._step_metrics.record(output.stats)
         self.host.wake()

@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from ai_assistant.engine.llm_engine import LLMEngine, StepOutput
+from ai_assistant.engine.llm_engine import LLMEngine
 from ai_assistant.engine.sequence import Sequence
+from ai_assistant.engine.step_output import StepOutput
 
 logger = logging.getLogger(__name__)
 
@@ -77,10 +78,14 @@ class EngineThread(threading.Thread):
     def _obey(self) -> bool:
         """Carry out the commands; wait for one while there is nothing to compute. False: stop."""
         while True:
+            is_busy = self._engine.has_work
             try:
-                command = self._commands.get(block=not self._engine.has_work)
+                command = self._commands.get(not is_busy, None if is_busy else self._engine.seconds_until_idle_work())
             except queue.Empty:
-                return True
+                if is_busy:
+                    return True
+                self._on_step(self._engine.tidy())
+                continue
             if command is None:
                 return False
             command()

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from ai_assistant.contracts import FinishReason
-from ai_assistant.engine.llm_engine import TokenOutput
+from ai_assistant.engine.step_output import TokenOutput
 from ai_assistant.engine.text_stream import TextStream
 from ai_assistant.engine.tokenizer import Tokenizer
 from ai_assistant.streams import StreamText

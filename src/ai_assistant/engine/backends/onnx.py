@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ai_assistant.engine.backends.kv_buffers import KVBuffers
 from ai_assistant.engine.device import CPU, CUDA, THE_CPU, Device
-from ai_assistant.engine.model_runner import Logits
+from ai_assistant.engine.model_runner import Logits, TokenIds
 from ai_assistant.errors import ConfigurationError, ModelError, ModelPackageError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class OnnxRunner:
             self._buffers.resize(num_rows, capacity, lengths)
         self._decode_inputs = inputs
 
-    def prefill(self, row: int, token_ids: Sequence[int], past: int) -> Logits:
+    def prefill(self, row: int, token_ids: TokenIds, past: int) -> Logits:
         inputs, count = self._chunk_inputs, len(token_ids)
         inputs.token_ids[:count] = token_ids
         inputs.last_positions[0] = past + count - 1

@@ -19,7 +19,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from ai_assistant.engine.backends.past_tensors_contract import CacheInput, read_contract
-from ai_assistant.engine.model_runner import Logits
+from ai_assistant.engine.model_runner import Logits, TokenIds
 from ai_assistant.errors import ModelError, ModelPackageError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class PastTensorsRunner:
         self._rows = kept + [_Row() for _ in range(num_rows - len(kept))]
         self._logits = np.zeros((num_rows, self.vocab_size), np.float32)
 
-    def prefill(self, row: int, token_ids: Sequence[int], past: int) -> Logits:
+    def prefill(self, row: int, token_ids: TokenIds, past: int) -> Logits:
         with _translated("The model could not read the prompt"):
             return self._run(row, token_ids, past)
 

@@ -1,0 +1,155 @@
+"""How many prompt tokens may be read between two decode steps, judged by how long such things have taken so far.
+
+Whoever streams an answer waits for a decode step and for the chunks of other people's prompts beside it. The budget
+keeps the chunks to a few times a quiet decode step, whatever the model, the machine and the length of the prompt: the
+cost of a token is learned while serving, since it grows with what the prompt has behind it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+MIN_CHUNK = 4
+"""Tokens of the first chunk of a step, even if they take longer than the budget: every prompt gets to its end."""
+
+DECODE_STEPS_PER_CHUNK = 2.4
+"""Chunks beside a decode step take as long as this many quiet ones: a pause of 3.4 steps instead of one."""
+
+ALONE_SECONDS = 0.4
+"""Chunks while nobody decodes: long enough to be efficient, short enough for a cancel or another prompt to get through."""
+
+_FIRST_CHUNK = 16
+_WORTH_WHILE = 16
+_TYPICAL_TOKENS = 100.0
+_TYPICAL_PAIRS = 1e5
+_TYPICAL_PAST = 1e3
+# Seconds for the step itself, for a hundred tokens, for a hundred thousand pairs of a token and one that it looks back
+# at, and for getting a past of a thousand tokens ready: those of a slow machine, because a first chunk that is too small
+# does no harm.
+_PRIOR = (0.01, 0.2, 0.05, 0.01)
+_UNITS = (1.0, _TYPICAL_TOKENS, _TYPICAL_PAIRS, _TYPICAL_PAST)
+_NOISE = 0.15
+_DRIFT = 0.02
+
+
+class ChunkCost:
+    """Seconds to read n tokens after `past` others: a + b n + c n (past + n/2) + d past.
+
+    A Kalman filter over the four numbers, which may drift; errors count relative to the prediction, so small chunks
+    teach as much as large ones, and one outlier cannot move the estimate far.
+    """
+
+    def __init__(self) -> None:
+        self._weights = np.array(_PRIOR)
+        self._uncertainty = np.diag(self._weights**2)
+        self._spread = _NOISE
+        self.num_observed = 0
+
+    @property
+    def spread(self) -> float:
+        """The usual relative error of a prediction."""
+        return self._spread
+
+    def predict(self, num_tokens: int, past: int) -> float:
+        """Seconds."""
+        return float(self._weights @ _features(num_tokens, past))
+
+    def observe(self, num_tokens: int, past: int, seconds: float) -> None:
+        """Learn from a chunk."""
+        features = _features(num_tokens, past)
+        if not self.num_observed:  # the first one sets the scale of all
+            self._weights *= max(seconds, 1e-7) / float(self._weights @ features)
+            self._uncertainty = np.diag(self._weights**2)
+        predicted = max(float(self._weights @ features), 1e-7)
+        error = max(seconds, 1e-7) - predicted
+        if self.num_observed >= 4:
+            self._spread += 0.1 * (min(abs(error) / predicted, 1.0) - self._spread)
+            error = min(error, predicted)
+        limits = self._weights**2
+        self._uncertainty[np.diag_indices(4)] += np.where(self._uncertainty.diagonal() < limits, _DRIFT**2 * limits, 0.0)
+        gain = self._uncertainty @ features
+        gain /= float(features @ gain) + (_NOISE * predicted) ** 2
+        self._weights = np.maximum(self._weights + gain * error, 1e-9)
+        self._uncertainty -= np.outer(gain, features @ self._uncertainty)
+        self.num_observed += 1
+
+    def tokens_within(self, seconds: float, past: int) -> int:
+        """The most tokens after `past` others that are predicted to take no longer; 0 if not even one."""
+        step, token, pair, readying = self._weights / _UNITS
+        left = seconds - step - readying * past
+        if left <= 0:
+            return 0
+        # The positive root of pair/2 n² + (token + pair past) n = left, in the form that is stable for a tiny `pair`.
+        linear = token + pair * past
+        return int(2 * left / (linear + math.sqrt(linear**2 + 2 * pair * left)))
+
+
+class DecodePace:
+    """Seconds of a quiet decode step by the number of its rows; quick to believe a short step, slow to believe a long one."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[int, float] = {}
+
+    def observe(self, num_rows: int, seconds: float) -> None:
+        """Learn from a step."""
+        known = self._seconds.get(num_rows)
+        if known is None:
+            self._seconds[num_rows] = seconds
+        else:
+            self._seconds[num_rows] = known + (min(seconds, 2 * known) - known) * (0.3 if seconds < known else 0.05)
+
+    def seconds(self, num_rows: int) -> float | None:
+        """A step of this many rows, or of the nearest number below that is known, which is not longer."""
+        known = [rows for rows in self._seconds if rows <= num_rows]
+        if known:
+            return self._seconds[max(known)]
+        larger = min(self._seconds, default=None)
+        return None if larger is None else self._seconds[larger] * num_rows / larger
+
+
+class PrefillBudget:
+    """What chunks cost, what decode steps take, and what follows from both."""
+
+    def __init__(self, largest_chunk: int) -> None:
+        self.largest_chunk = largest_chunk
+        self.cost = ChunkCost()
+        self.pace = DecodePace()
+
+    def seconds(self, num_decode_rows: int) -> float:
+        """For all chunks of a step beside this many rows that decode."""
+        if not num_decode_rows:
+            return ALONE_SECONDS
+        decode = self.pace.seconds(num_decode_rows)
+        # Half of all chunks take longer than predicted; it is the slow ones that people notice.
+        return 0.0 if decode is None else decode * DECODE_STEPS_PER_CHUNK / (1 + 2 * self.cost.spread)
+
+    def chunk(self, seconds: float, past: int, rest: int, *, is_first: bool) -> int:
+        """Tokens of the next chunk of a prompt that has `rest` left; 0: nothing worth while in this step, if not the first."""
+        wanted = self.cost.tokens_within(seconds, past)
+        if not self.cost.num_observed:
+            wanted = min(wanted, _FIRST_CHUNK) if self.pace.seconds(1) is not None else wanted
+        if not is_first and wanted < min(rest, _WORTH_WHILE):
+            return 0
+        return fitting_chunk(max(wanted, MIN_CHUNK), rest, self.largest_chunk)
+
+
+def fitting_chunk(wanted: int, rest: int, largest: int) -> int:
+    """A chunk of about `wanted` tokens which neither is a single token nor leaves one over, unless the prompt is one token.
+
+    A lone token would be computed by the decode kernels, so its numbers would differ from a prompt computed in one
+    piece. Large chunks come in few sizes, because the runtime keeps notes about every shape that it has seen.
+    """
+    chunk = min(wanted, rest, largest)
+    if chunk < rest:
+        chunk -= chunk % (16 if chunk > 64 else 4 if chunk > 16 else 1)
+    chunk = max(chunk, min(2, rest))
+    if rest - chunk == 1:
+        chunk += 1 if chunk == 2 else -1
+    return chunk
+
+
+def _features(num_tokens: int, past: int) -> NDArray[np.float64]:
+    return np.array((1.0, num_tokens, num_tokens * (past + num_tokens / 2), past)) / _UNITS
