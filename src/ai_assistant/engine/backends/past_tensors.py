@@ -86,7 +86,7 @@ class PastTensorsRunner:
         """Tokens in all rows together: zero when nothing leaks."""
         return sum(row.length for row in self._rows)
 
-    def _run(self, index: int, token_ids: Sequence[int], past: int) -> Logits:
+    def _run(self, index: int, token_ids: TokenIds, past: int) -> Logits:
         """The logits [vocabulary] after the last token; the row is changed only when all went well."""
         row, count = self._rows[index], len(token_ids)
         self._cut(row, past)
