@@ -93,7 +93,7 @@ def test_answers_are_the_same_bits_in_any_company(runner: ModelRunner) -> None:
         assert served.token_ids == alone.token_ids, at_once
         assert served.numbers == alone.numbers, at_once
         assert served.stats is not None
-        assert served.stats.reused_tokens >= (7 if at_once == 1 else 1) * len(SYSTEM)
+        assert served.stats.reused_tokens >= (7 if at_once == 1 else 4) * len(SYSTEM)
     served = serve(LLMEngine(runner, EngineConfig(prefill_chunk=17)), mixed(1), at_once=4)
     assert (served.token_ids, served.numbers) == (alone.token_ids, alone.numbers)
 

@@ -55,15 +55,15 @@ def _sample_row(row: Logits, likeliest: int, sequence: Sequence) -> Sampled:
 
 
 def _penalised(row: Logits, sequence: Sequence) -> Logits:
-    params = sequence.sampling
+    params, counts = sequence.sampling, sequence.token_counts
     scores = row.copy()
     if params.repetition_penalty != 1:
-        seen = np.unique(np.concatenate((sequence.prompt_ids, np.asarray(sequence.completion_ids, dtype=np.intp))))
+        seen = counts.seen_ids
         values = scores[seen]
         scores[seen] = np.where(values > 0, values / params.repetition_penalty, values * params.repetition_penalty)
-    if sequence.completion_ids:
-        seen, counts = np.unique(np.asarray(sequence.completion_ids, dtype=np.intp), return_counts=True)
-        scores[seen] -= (params.presence_penalty + params.frequency_penalty * counts).astype(np.float32)
+    answered, number = counts.answered
+    if answered.size:
+        scores[answered] -= (params.presence_penalty + params.frequency_penalty * number).astype(np.float32)
     return scores
 
 

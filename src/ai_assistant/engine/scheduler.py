@@ -164,22 +164,21 @@ class Scheduler:
                     takes_over = True
                 else:
                     self.evict()
-            if source is not None:
-                self._start_from(source, length, sequence, takes_over=takes_over)
+            if takes_over and source is not None:
+                sequence.row = source.row
+                self.row_changes.append(Free(_row(source), length))
+                self._start_from(sequence, source, length)
             else:
                 sequence.row = self._free_row()
+                self._copy_beginning(sequence, source, length)
             self.reading.append(sequence)
 
-    def _start_from(self, source: Holder, length: int, sequence: Sequence, *, takes_over: bool) -> None:
-        """Give a sequence the row of a source that is of little use to others, or a free one with a copy of its beginning."""
-        if takes_over:
-            sequence.row = source.row
-            self.row_changes.append(Free(_row(source), length))
-        else:
-            sequence.row = self._free_row()
-            if sequence.row >= self.kv_cache.num_rows:  # a row that is yet to be made
-                return
-            self.row_changes.append(Copy(_row(source), sequence.row, length))
+    def _copy_beginning(self, sequence: Sequence, source: Holder | None, length: int) -> None:
+        if source is not None and _row(sequence) < self.kv_cache.num_rows:  # else it is a row that is yet to be made
+            self.row_changes.append(Copy(_row(source), _row(sequence), length))
+            self._start_from(sequence, source, length)
+
+    def _start_from(self, sequence: Sequence, source: Holder, length: int) -> None:
         sequence.start_from(length, min(source.num_exact, length))
         self.reused_tokens += length
 
@@ -207,6 +206,8 @@ class Scheduler:
         is_first = True
         while candidates:
             sequence = self._next_reader(candidates)
+            if not sequence.num_cached:  # somebody who came with it may have read the same beginning meanwhile
+                self._copy_beginning(sequence, *self._best_match(sequence))
             past = sequence.num_cached
             num_tokens = self.budget.chunk(seconds, past, sequence.num_unread, is_first=is_first)
             if not num_tokens:

@@ -9,6 +9,7 @@ import numpy as np
 
 from ai_assistant.engine.parked_rows import IdArray, common_prefix
 from ai_assistant.engine.sampling import SamplingParams
+from ai_assistant.engine.token_counts import TokenCounts
 
 
 class FinishReason(StrEnum):
@@ -51,6 +52,7 @@ class Sequence:
         self.first_decoded: int | None = None  # token of a reused beginning that was not read as a prompt
         self.arrival = 0
         self.is_cancelled = False
+        self._token_counts: TokenCounts | None = None
 
     def __repr__(self) -> str:
         return f"Sequence({self.seq_id!r}, {self.prompt_ids.size}+{len(self.completion_ids)}, {self.num_cached} cached)"
@@ -68,6 +70,14 @@ class Sequence:
     def next_input_id(self) -> int:
         """The token that the next decode step reads."""
         return self.completion_ids[self.num_cached - self.prompt_ids.size]
+
+    @property
+    def token_counts(self) -> TokenCounts:
+        """Up to date; for penalties."""
+        if self._token_counts is None:
+            self._token_counts = TokenCounts(self.prompt_ids)
+        self._token_counts.update(self.completion_ids)
+        return self._token_counts
 
     @property
     def num_unread(self) -> int:

@@ -1,6 +1,7 @@
 """The engine's promises, with a runner whose next token depends on everything that a row really holds."""
 
 import random
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -59,8 +60,8 @@ def test_a_request_s_own_stop_token_works_even_when_the_model_s_is_ignored() -> 
 @pytest.mark.parametrize("pad", [1, 2, 4])
 def test_joins_and_leaves_never_mix_rows_and_leak_nothing(pad: int) -> None:
     rng = random.Random(pad)
-    runner, now = FakeRunner(pad_rows_to_multiple=pad), 0.0
-    engine = LLMEngine(runner, EngineConfig(num_slots=8, prefill_chunk=16), clock=lambda: now)
+    runner, skipped = FakeRunner(pad_rows_to_multiple=pad), 0.0
+    engine = LLMEngine(runner, EngineConfig(num_slots=8, prefill_chunk=16), clock=lambda: time.monotonic() + skipped)
     want, cancelled, collected = {}, set(), Collected()
     for number in range(500):
         name = f"s{number}"
@@ -87,7 +88,7 @@ def test_joins_and_leaves_never_mix_rows_and_leak_nothing(pad: int) -> None:
     assert len([name for name in cancelled if collected.reasons[name] is FinishReason.CANCELLED]) > 10
     assert engine.num_running == engine.num_waiting == 0
     assert engine.num_free_slots == 8
-    now = 1000.0
+    skipped = 1000.0
     assert engine.seconds_until_idle_work() == 0
     assert engine.tidy().stats.num_parked == runner.num_tokens_held == 0
     assert engine.seconds_until_idle_work() is None

@@ -78,6 +78,14 @@ def test_a_shared_beginning_is_copied_even_from_a_running_row(runner: Reading) -
     assert runner.reads == [(100, 4)]
 
 
+def test_prompts_that_come_together_read_their_common_beginning_once(runner: Reading) -> None:
+    engine = LLMEngine(runner, EngineConfig())
+    prompts = {f"s{number}": [*SYSTEM, *prompt_of(number, 20)] for number in range(6)}
+    collected = run(engine, [Sequence(name, prompt, GREEDY) for name, prompt in prompts.items()])
+    assert {name: expected(prompt, GREEDY) for name, prompt in prompts.items()} == collected.token_ids
+    assert collected.steps[-1].stats.reused_tokens == 5 * len(SYSTEM)
+
+
 def test_a_parked_conversation_survives_a_new_one_with_the_same_instructions(runner: Reading) -> None:
     engine = LLMEngine(runner, EngineConfig(num_slots=4))
     first = run(engine, [Sequence("a", [*SYSTEM, *prompt_of(1)], GREEDY)]).token_ids["a"]

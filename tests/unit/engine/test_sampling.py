@@ -1,4 +1,5 @@
 import math
+import time
 from collections import Counter
 
 import numpy as np
@@ -143,3 +144,32 @@ def test_every_token_of_an_answer_has_its_own_random_number() -> None:
     drawn = [pick([0.0] * 100, known=[1] * index, temperature=1.0, seed=9).token_id for index in range(30)]
     assert drawn == [int(random_number(9, index) * 100) for index in range(30)]
     assert len(set(drawn)) > 15
+
+
+def test_counts_that_grow_with_the_answer_are_those_of_the_whole_text() -> None:
+    rng = np.random.default_rng(4)
+    sequence = Sequence("a", rng.integers(0, 60, 40).tolist(), SamplingParams(99))
+    for token_id in rng.integers(0, 120, 300).tolist():
+        sequence.completion_ids.append(token_id)
+        counts = sequence.token_counts
+        ids, number = counts.answered
+        assert dict(zip(ids.tolist(), number.tolist(), strict=True)) == Counter(sequence.completion_ids)
+        assert sorted(counts.seen_ids.tolist()) == sorted({*sequence.prompt_ids.tolist(), *sequence.completion_ids})
+
+
+def test_a_step_with_penalties_does_not_go_over_the_history() -> None:
+    """The text is longer, its words are the same: as many as a penalty touches."""
+    params = SamplingParams(10**6, 0.0, frequency_penalty=0.1, repetition_penalty=1.1, ignore_eos=True)
+    logits = np.random.default_rng(5).normal(size=(1, 5000)).astype(np.float32)
+
+    def seconds(length: int) -> float:
+        sequence = Sequence("a", [1, 2, 3] * length, params, completion_ids=[4, 5] * length)
+        sample(logits, [sequence], [0])
+        times = []
+        for _ in range(30):
+            started = time.thread_time()
+            sequence.completion_ids.append(sample(logits, [sequence], [0])[0].token_id)
+            times.append(time.thread_time() - started)
+        return sorted(times)[len(times) // 2]
+
+    assert seconds(50_000) < 4 * seconds(50)
