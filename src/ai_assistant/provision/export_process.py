@@ -110,7 +110,7 @@ def _error(code: int, result: dict[str, Any] | None, log_file: Path, python: Pat
         return no_space(log_file.parent)
     if problem == "memory" or code == -signal.SIGKILL:
         return ExportError(
-            "The export ran out of memory: it takes about three times the size of the model in fp32."
+            "The export ran out of memory: it takes about five times the size of the model in fp32."
             " Choose a smaller model, or build the package on a larger machine."
         )
     log = _last_lines(log_file)
