@@ -103,7 +103,7 @@ def build_package(
     EXPORTERS; `export_python` is the program of the environment that optimum is in, None: the one that `make export` makes.
     """
     precisions = precisions_to_try(precision, device)
-    chosen = Exporter(exporter, precision, export_python)
+    chosen = Exporter(exporter, ",".join(precisions), export_python)
     report = progress or no_progress
     parsed = parse_source(source)
     model_store = ModelStore(store)

@@ -13,13 +13,11 @@ from ai_assistant.provision.export_process import HOW_TO_GET_ONE, find_export_py
 AUTO, OWN, OPTIMUM = "auto", "own", "optimum"
 EXPORTERS = (AUTO, OWN, OPTIMUM)
 _PRECISION = "fp32"
-# `auto` takes what there is.
-_ACCEPTED = ("auto", _PRECISION)
 
 
 @dataclass(frozen=True)
 class Exporter:
-    """The choice that was made for a build."""
+    """The choice that was made for a build; of several precisions, joined by commas, any will do."""
 
     name: str
     precision: str
@@ -63,7 +61,7 @@ class Exporter:
         return python
 
     def _check_precision(self, reason: str = "") -> None:
-        if self.precision not in _ACCEPTED:
+        if _PRECISION not in self.precision.split(","):
             raise UnsupportedModelError(
                 f"{reason} What optimum exports is served in {_PRECISION} only; build it with --precision {_PRECISION}.".lstrip()
             )

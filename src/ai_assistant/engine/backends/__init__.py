@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ai_assistant.engine.device import choose_device, parse_device
+from ai_assistant.engine.device import Device, choose_device, parse_device
 from ai_assistant.errors import UnsupportedModelError
 
 if TYPE_CHECKING:
@@ -32,10 +32,22 @@ def load_runner(package: ModelPackage, config: EngineConfig, threads: int | None
 
 
 def _load_onnx(package: ModelPackage, config: EngineConfig, threads: int | None) -> ModelRunner:
+    from ai_assistant.engine.backends.onnx import OnnxRunner
+
+    return OnnxRunner(package, max_chunk=config.prefill_chunk, threads=threads, device=_device(package, config))
+
+
+def _load_past_tensors(package: ModelPackage, config: EngineConfig, threads: int | None) -> ModelRunner:
+    from ai_assistant.engine.backends.past_tensors import PastTensorsRunner
+
+    _device(package, config)  # refuses one that is asked for by name and cannot be had
+    return PastTensorsRunner(package, threads=threads)
+
+
+def _device(package: ModelPackage, config: EngineConfig) -> Device:
     import onnxruntime
 
     from ai_assistant.engine.backends.cuda_runtime import look_for_cuda
-    from ai_assistant.engine.backends.onnx import OnnxRunner
 
     device = choose_device(
         parse_device(config.device),
@@ -48,13 +60,7 @@ def _load_onnx(package: ModelPackage, config: EngineConfig, threads: int | None)
         logger.warning(device.note)
     if device.kind == "cuda":
         logger.info("The model is computed on CUDA device %d.", device.index)
-    return OnnxRunner(package, max_chunk=config.prefill_chunk, threads=threads, device=device)
-
-
-def _load_past_tensors(package: ModelPackage, config: EngineConfig, threads: int | None) -> ModelRunner:
-    from ai_assistant.engine.backends.past_tensors import PastTensorsRunner
-
-    return PastTensorsRunner(package, threads=threads)
+    return device
 
 
 BACKENDS: dict[str, RunnerFactory] = {"gqa-slots/1": _load_onnx, "past-tensors/1": _load_past_tensors}

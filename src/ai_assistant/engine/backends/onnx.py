@@ -11,27 +11,21 @@ bound and not when it is read, so the small inputs are bound anew for every run;
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from ai_assistant.engine.backends.kv_buffers import KVBuffers
-from ai_assistant.engine.device import CPU, CUDA, THE_CPU, Device
+from ai_assistant.engine.backends.session import open_session, translated
+from ai_assistant.engine.device import THE_CPU, Device
 from ai_assistant.engine.model_runner import Logits, TokenIds
-from ai_assistant.errors import ConfigurationError, ModelError, ModelPackageError
+from ai_assistant.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from ai_assistant.engine.model_package import ModelPackage
 
-# ONNX Runtime has no session option for it and reads it when a session is made. Its flash attention for CPUs was slower
-# than the plain kernel at every length and batch size that we measured (a decode step of 16 rows: 31 against 23 ms).
-_ENVIRONMENT = {"ORT_GQA_DISABLE_FLASH_ATTENTION": "1"}
 # Of a GPU's free memory, what is left for the activations of a prompt chunk and for others on the device.
 _CUDA_RESERVE_SHARE, _CUDA_RESERVE_BYTES = 0.1, 512 * 2**20
 _FEWEST_TOKENS = 256
@@ -71,7 +65,7 @@ class OnnxRunner:
         self._names = [f"{layer}.{part}" for layer in range(shape.layers) for part in ("key", "value")]
         self._device = device
         self._kv_type = np.dtype(manifest.kv_dtype)
-        self._session = _open_session(package, threads or len(os.sched_getaffinity(0)), device)
+        self._session = open_session(package, threads, device)
         self._buffers = self._make_buffers(shape.kv_heads, shape.head_size)
         self._copies_inputs = device.kind == "cuda"
         self._max_chunk = max_chunk
@@ -82,7 +76,7 @@ class OnnxRunner:
 
     def resize(self, num_rows: int, capacity: int, lengths: Sequence[int]) -> None:
         num_rows = -(-num_rows // self._pad) * self._pad
-        with _translated("There is not enough memory for the keys and values of this conversation"):
+        with translated("There is not enough memory for the keys and values of this conversation"):
             inputs = _Inputs(num_rows, 1, self.vocab_size)
             # First, for even a failed attempt may leave the rows at other addresses.
             self._decoders.clear()
@@ -96,7 +90,7 @@ class OnnxRunner:
         inputs.last_positions[0] = past + count - 1
         inputs.longest[...] = past + count
         inputs.logits_indices[0] = count - 1
-        with _translated("The model could not read the prompt"):
+        with translated("The model could not read the prompt"):
             if (binding := self._prefillers.get(row)) is None:
                 binding = self._prefillers[row] = self._bind(inputs, row, 1)
             _bind_input(binding, "input_ids", inputs.token_ids, (1, count))
@@ -113,7 +107,7 @@ class OnnxRunner:
         inputs.token_ids[count:batch] = 0
         inputs.last_positions[:batch] = (*lengths[:batch], *[0] * (batch - len(lengths)))
         inputs.longest[...] = int(inputs.last_positions[:batch].max()) + 1
-        with _translated("The model could not compute the next tokens"):
+        with translated("The model could not compute the next tokens"):
             if (binding := self._decoders.get(batch)) is None:
                 binding = self._decoders[batch] = self._bind(inputs, 0, batch)
                 _bind_input(binding, "input_ids", inputs.token_ids, (batch, 1))
@@ -180,69 +174,3 @@ def _bind_positions(binding: Any, inputs: _Inputs, num_rows: int) -> None:
 
 def _bind_input(binding: Any, name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
     binding.bind_input(name, "cpu", 0, array.dtype.type, shape, array.ctypes.data)
-
-
-def _open_session(package: ModelPackage, threads: int, device: Device) -> Any:
-    manifest = package.manifest
-    _check_version(manifest.min_onnxruntime)
-    # A package may recommend switches of ONNX Runtime, and nothing else; what the owner has set wins.
-    recommended = {name: value for name, value in manifest.environment.items() if name.startswith("ORT_")}
-    for name, value in (_ENVIRONMENT | recommended).items():
-        os.environ.setdefault(name, value)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    for name, value in manifest.session_options.items():
-        options.add_session_config_entry(name, value)
-    providers: list[Any] = [CPU]
-    if device.kind == "cuda":
-        # Doubling the arena, which is the default, would take memory from keys and values.
-        providers.insert(0, (CUDA, {"device_id": device.index, "arena_extend_strategy": "kSameAsRequested"}))
-    try:
-        session = onnxruntime.InferenceSession(str(package.graph_path), options, providers=providers, enable_fallback=0)
-    except Exception as error:
-        raise ModelPackageError(f"{_not_opened(package, device)} ({_first_line(error)})") from error
-    if device.kind == "cuda" and CUDA not in session.get_providers():
-        from ai_assistant.engine.backends.cuda_runtime import why_not_started
-
-        raise ConfigurationError(f"CUDA cannot be used: {why_not_started()}. Or set AI_ASSISTANT_DEVICE=cpu.")
-    return session
-
-
-def _not_opened(package: ModelPackage, device: Device) -> str:
-    runtime = f"ONNX Runtime {onnxruntime.__version__}"
-    if device.kind == "cpu":
-        return f"{package.graph_path} cannot be opened by {runtime}; build the package again with `ai-assistant model build`."
-    size = sum(file.bytes for file in package.manifest.files.values()) // 10**6
-    return (
-        f"{package.graph_path} cannot be loaded by {runtime} onto CUDA device {device.index}; it needs {size} MB of the device's"
-        " memory and some more to compute (nvidia-smi lists what is free)."
-    )
-
-
-def _check_version(needed: str) -> None:
-    installed = onnxruntime.__version__
-    if _release(installed) < _release(needed):
-        raise ModelPackageError(
-            f"The package needs ONNX Runtime {needed} or newer, and {installed} is installed; upgrade it, or build the package"
-            " again with this release."
-        )
-
-
-def _release(version: str) -> tuple[int, ...]:
-    """Major and minor number."""
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
-
-
-@contextmanager
-def _translated(sentence: str) -> Iterator[None]:
-    """ONNX Runtime's exceptions have no common class, and running out of memory is one of its own or Python's."""
-    try:
-        yield
-    except Exception as error:
-        raise ModelError(f"{sentence}: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

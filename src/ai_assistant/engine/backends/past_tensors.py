@@ -9,9 +9,7 @@ once per row, and a row's numbers those that it would have alone, to the bit.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -19,8 +17,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from ai_assistant.engine.backends.past_tensors_contract import CacheInput, read_contract
+from ai_assistant.engine.backends.session import open_session, translated
+from ai_assistant.engine.device import THE_CPU
 from ai_assistant.engine.model_runner import Logits, TokenIds
-from ai_assistant.errors import ModelError, ModelPackageError
+from ai_assistant.errors import ModelError
 
 if TYPE_CHECKING:
     from ai_assistant.engine.model_package import ModelPackage
@@ -41,7 +41,8 @@ class PastTensorsRunner:
         self.vocab_size = manifest.architecture.vocab_size
         self.max_positions = manifest.architecture.max_positions
         self.eos_token_ids = manifest.eos_token_ids
-        self._session = _open_session(package, threads or len(os.sched_getaffinity(0)))
+        # Every step asks for other sizes than the one before: an arena would keep blocks of all of them, and a plan for each.
+        self._session = open_session(package, threads, THE_CPU, keeps_memory=False)
         self._contract = read_contract(self._session)
         self.kv_bytes_per_token = self._contract.bytes_per_token
         # Both are longer than what a step reads of them, and never written to.
@@ -57,11 +58,11 @@ class PastTensorsRunner:
         self._logits = np.zeros((num_rows, self.vocab_size), np.float32)
 
     def prefill(self, row: int, token_ids: TokenIds, past: int) -> Logits:
-        with _translated("The model could not read the prompt"):
+        with translated("The model could not read the prompt"):
             return self._run(row, token_ids, past)
 
     def decode(self, token_ids: Sequence[int], lengths: Sequence[int]) -> Logits:
-        with _translated("The model could not compute the next tokens"):
+        with translated("The model could not compute the next tokens"):
             # A row that is ahead because a later one failed goes back to its length with the next call.
             for row, token_id in enumerate(token_ids):
                 self._logits[row] = self._run(row, [token_id], lengths[row])
@@ -141,37 +142,3 @@ def _ort_value(values: NDArray[Any]) -> Any:
 
 def _bind(binding: Any, name: str, array: NDArray[np.int64], shape: tuple[int, ...]) -> None:
     binding.bind_input(name, _DEVICE, 0, np.int64, shape, array.ctypes.data)
-
-
-def _open_session(package: ModelPackage, threads: int) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Every step asks for other sizes than the one before: an arena would keep blocks of all of them, and a plan for each.
-    options.enable_cpu_mem_arena = False
-    options.enable_mem_pattern = False
-    for name, value in package.manifest.session_options.items():
-        options.add_session_config_entry(name, value)
-    try:
-        return onnxruntime.InferenceSession(str(package.graph_path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise ModelPackageError(
-            f"{package.graph_path} cannot be opened by ONNX Runtime {onnxruntime.__version__}; build the package again with "
-            f"`ai-assistant model build`. ({_first_line(error)})"
-        ) from error
-
-
-@contextmanager
-def _translated(sentence: str) -> Iterator[None]:
-    """ONNX Runtime's exceptions have no common class, and running out of memory is one of its own or Python's."""
-    try:
-        yield
-    except ModelError:
-        raise
-    except Exception as error:
-        raise ModelError(f"{sentence}: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
