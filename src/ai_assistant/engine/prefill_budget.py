@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 MIN_CHUNK = 4
 """Tokens of the first chunk of a step, even if they take longer than the budget: every prompt gets to its end."""
 
-DECODE_STEPS_PER_CHUNK = 2.4
-"""Chunks beside a decode step take as long as this many quiet ones: a pause of 3.4 steps instead of one."""
+DECODE_STEPS_PER_CHUNK = 2.0
+"""Chunks beside a decode step take as long as this many quiet ones: a pause of three steps instead of one, with luck."""
 
 ALONE_SECONDS = 0.4
 """Chunks while nobody decodes: long enough to be efficient, short enough for a cancel or another prompt to get through."""
