@@ -161,7 +161,7 @@ def test_the_next_turn_of_a_conversation_starts_much_sooner(demo_package_int8: P
         warm, _ = seconds(engine, turn)
         cold, _ = seconds(LLMEngine(runner, EngineConfig()), turn)
         ratios.append(cold / warm)
-    assert np.median(ratios) > 2.5, ratios
+    assert np.median(ratios) > 4, ratios
 
 
 def test_a_long_prompt_leaves_running_chats_their_pace(demo_package_int8: Path) -> None:
@@ -190,7 +190,9 @@ def test_a_long_prompt_leaves_running_chats_their_pace(demo_package_int8: Path) 
     beside = gaps(lambda: "long" in served.times)
     quiet += quiet_gaps()
     assert len(beside) > 8 * 30, "the prompt was to be read in many pieces"
-    assert np.quantile(beside, 0.99) < 4 * np.median(quiet)
+    assert np.median(beside) < 3.5 * np.median(quiet)
+    # On a quiet machine it is below 3.5; neighbours take caches and memory bandwidth by bursts.
+    assert np.quantile(beside, 0.99) < 5 * np.median(quiet)
 
 
 def test_the_full_context_ends_an_answer_on_a_real_model(runner: ModelRunner) -> None:

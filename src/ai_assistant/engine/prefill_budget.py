@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 MIN_CHUNK = 4
 """Tokens of the first chunk of a step, even if they take longer than the budget: every prompt gets to its end."""
 
-DECODE_STEPS_PER_CHUNK = 2.4
-"""Chunks beside a decode step take as long as this many quiet ones: a pause of 3.4 steps instead of one."""
+DECODE_STEPS_PER_CHUNK = 2.0
+"""Chunks beside a decode step take as long as this many quiet ones: a pause of three steps instead of one, with luck."""
 
 ALONE_SECONDS = 0.4
 """Chunks while nobody decodes: long enough to be efficient, short enough for a cancel or another prompt to get through."""
@@ -31,6 +31,7 @@ _TYPICAL_PAST = 1e3
 # does no harm.
 _PRIOR = (0.01, 0.2, 0.05, 0.01)
 _UNITS = (1.0, _TYPICAL_TOKENS, _TYPICAL_PAIRS, _TYPICAL_PAST)
+_UNKNOWN = 5.0  # times: how far off a prior may be
 _NOISE = 0.15
 _DRIFT = 0.02
 
@@ -62,18 +63,24 @@ class ChunkCost:
         features = _features(num_tokens, past)
         if not self.num_observed:  # the first one sets the scale of all
             self._weights *= max(seconds, 1e-7) / float(self._weights @ features)
-            self._uncertainty = np.diag(self._weights**2)
+            self._uncertainty = np.diag((_UNKNOWN * self._weights) ** 2)
         predicted = max(float(self._weights @ features), 1e-7)
         error = max(seconds, 1e-7) - predicted
         if self.num_observed >= 4:
             self._spread += 0.1 * (min(abs(error) / predicted, 1.0) - self._spread)
             error = min(error, predicted)
-        limits = self._weights**2
+        # One that is near zero now may be more later, so it drifts with the scale of the others.
+        limits = np.maximum(self._weights, 0.1 * self._weights.max()) ** 2
         self._uncertainty[np.diag_indices(4)] += np.where(self._uncertainty.diagonal() < limits, _DRIFT**2 * limits, 0.0)
         gain = self._uncertainty @ features
         gain /= float(features @ gain) + (_NOISE * predicted) ** 2
-        self._weights = np.maximum(self._weights + gain * error, 1e-9)
+        self._weights = self._weights + gain * error
         self._uncertainty -= np.outer(gain, features @ self._uncertainty)
+        # Time cannot be negative. What such a number seemed to say of the others is void.
+        is_void = self._weights < 0
+        self._weights[is_void] = 0
+        self._uncertainty[is_void, :] = self._uncertainty[:, is_void] = 0
+        self._uncertainty[is_void, is_void] = limits[is_void]
         self.num_observed += 1
 
     def tokens_within(self, seconds: float, past: int) -> int:
@@ -83,7 +90,7 @@ class ChunkCost:
         if left <= 0:
             return 0
         # The positive root of pair/2 n² + (token + pair past) n = left, in the form that is stable for a tiny `pair`.
-        linear = token + pair * past
+        linear = token + pair * past + 1e-12
         return int(2 * left / (linear + math.sqrt(linear**2 + 2 * pair * left)))
 
 

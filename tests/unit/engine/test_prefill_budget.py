@@ -123,7 +123,7 @@ def test_the_cost_of_a_chunk_is_learned_from_a_few(machine: Machine) -> None:
         count, past = rng.randint(2, 256), rng.randrange(6000)
         cost.observe(count, past, machine.seconds(count, past) * rng.lognormvariate(0, machine.noise))
     errors = []
-    for count, past in ((64, 0), (256, 0), (256, 3000), (32, 6000)):
+    for count, past in ((64, 500), (256, 1000), (256, 3000), (128, 4500), (32, 6000)):
         errors.append(abs(math.log(cost.predict(count, past) / machine.seconds(count, past))))
     assert np.median(errors) < 0.2 + machine.noise / 2
     assert cost.spread == pytest.approx(0.8 * machine.noise, abs=0.12)
