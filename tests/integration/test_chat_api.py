@@ -62,12 +62,12 @@ async def test_stream(gateway: Served) -> None:
     await asyncio.sleep(0.3)
     async with worker(gateway):
         follower = await following
+        assert (await gateway.status(first["task_id"], wait=20))["status"] == "succeeded"
     assert follower.queue[0] == {"position": 2, "eta_seconds": None}
     assert follower.final_event == "done"
     assert follower.final is not None
     assert follower.final["text"] == follower.text
     assert follower.final == await gateway.status(second["task_id"])
-    assert (await gateway.status(first["task_id"], wait=20))["status"] == "succeeded"
 
 
 async def test_stream_is_told_at_once(gateway: Served) -> None:
