@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ai_assistant import __version__
+from ai_assistant.engine.backends.environment import CPU_ENVIRONMENT
 from ai_assistant.engine.model_package import (
     CHAT_TEMPLATE_FILE,
     MANIFEST_FILE,
@@ -26,7 +27,7 @@ from ai_assistant.engine.model_package import (
     Manifest,
     PackageSource,
 )
-from ai_assistant.errors import ModelRejectedError, SourceUnreachableError
+from ai_assistant.errors import ModelPackageError, ModelRejectedError, SourceUnreachableError
 from ai_assistant.provision.calibration import CALIBRATED, calibrate
 from ai_assistant.provision.checkpoint import Checkpoint, TokenizerFiles
 from ai_assistant.provision.disk import require_space, writing_to
@@ -47,7 +48,7 @@ from ai_assistant.provision.precision_choice import precisions_to_try
 from ai_assistant.provision.progress import CONVERT, RESOLVE, VERIFY, Progress, no_progress
 from ai_assistant.provision.sources import FetchedModel, Source, parse_source
 from ai_assistant.provision.store import ModelStore
-from ai_assistant.provision.verification import check_answers, check_rows, encoded, measure_accuracy
+from ai_assistant.provision.verification import check_answers, check_rows, encoded, logits_bytes, measure_accuracy
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +60,6 @@ _REFERENCE_PRECISION = "fp32"
 _MIN_ONNXRUNTIME = "1.31"
 # Tokenizer, manifest and the file system's own needs.
 _SPARE_BYTES = 32_000_000
-# Measured: the plain attention kernel is faster than the flash one on CPU at every length.
-_CPU_ENVIRONMENT = {"ORT_GQA_DISABLE_FLASH_ATTENTION": "1"}
 
 
 @dataclass(frozen=True)
@@ -164,7 +163,8 @@ class _Build:
         while True:
             try:
                 return self._attempt(fetched, checkpoint, tokenizer)
-            except ModelRejectedError as error:
+            except (ModelRejectedError, ModelPackageError) as error:
+                # Not exact enough, or not computed right by this processor's kernels.
                 if not self._others:
                     raise
                 logger.warning("%s Trying %s.", error.message.partition(" Choose ")[0], self._others[0])
@@ -179,6 +179,8 @@ class _Build:
         with writing_to(self._store.root, needed):
             self._folder.mkdir()
             self._write_tokenizer(tokenizer)
+            if not self._is_reference:
+                require_space(self._store.root, needed + logits_bytes(self._folder, checkpoint.architecture))
             self._write_graphs(checkpoint)
             accuracy = self._verify(checkpoint.architecture)
             manifest = self._manifest(fetched, checkpoint, tokenizer, accuracy)
@@ -268,7 +270,7 @@ class _Build:
             accuracy=accuracy,
             allow_inaccurate=accuracy is not None and not accuracy.is_sufficient,
             execution_providers=execution_providers(self._precision),
-            environment=_CPU_ENVIRONMENT,
+            environment=dict(CPU_ENVIRONMENT),
             built_with={
                 "ai-assistant": __version__,
                 "builder": str(BUILDER_VERSION),

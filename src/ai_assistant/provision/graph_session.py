@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from ai_assistant.engine.backends.environment import CPU_ENVIRONMENT
 from ai_assistant.engine.model_package import Architecture
 from ai_assistant.provision.half_rounding import is_half, load_graph, round_results
 
@@ -34,6 +35,9 @@ class GraphSession:
         if self.is_half:
             round_results(model)
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.parent))
+        # The kernels that serve are the ones to measure.
+        for name, value in CPU_ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
         self._session: Any = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         self._architecture = architecture
         self._cache_type = np.float16 if self.is_half else np.float32

@@ -26,6 +26,8 @@ THRESHOLDS: dict[str, tuple[float, float]] = {
 
 # Above it the perplexity is e^100.
 _LOST = 100.0
+_ROWS = 16
+_LOGIT_BYTES = 4
 _BATCHES = (1, 2, 3, 8, 16)
 _CHECKED_TOKENS = 24
 
@@ -83,24 +85,29 @@ def measure_accuracy(
     """Compares the graph in `folder` with the fp32 graph in `reference` over the built-in passages.
 
     `token_by_token`: read as an answer is generated, one token a step, instead of at once as a prompt is. The reference's
-    logits wait in its folder: those of a large vocabulary do not fit into memory.
+    logits wait in its folder (`logits_bytes`): those of a large vocabulary do not fit into memory.
     """
     texts = encoded(folder, PASSAGES, architecture)
     # One graph at a time is open: together they may not fit into memory.
     session = open_graph(reference, architecture)
     for index, ids in enumerate(texts):
         np.save(reference / f"logits.{index}.npy", session.logits(ids))
+    del session
     session = open_graph(folder, architecture)
     agreements, divergences, surprises, expected_surprises = [], [], [], []
     for index, ids in enumerate(texts):
         logits = session.logits_by_steps(ids) if token_by_token else session.logits(ids)
-        expected = np.load(reference / f"logits.{index}.npy")
+        expected = np.load(reference / f"logits.{index}.npy", mmap_mode="r")
         agreements.append(logits.argmax(axis=-1) == expected.argmax(axis=-1))
-        log_p, log_q = _log_softmax(expected), _log_softmax(logits)
-        divergences.append((np.exp(log_p) * (log_p - log_q)).sum(axis=-1))
-        following = np.arange(len(ids) - 1), np.array(ids[1:])
-        surprises.append(-log_q[:-1][following])
-        expected_surprises.append(-log_p[:-1][following])
+        # Few rows at a time: in fp64 a row of a large vocabulary is a megabyte, several times over.
+        for start in range(0, len(ids), _ROWS):
+            rows = slice(start, start + _ROWS)
+            log_p, log_q = _log_softmax(expected[rows]), _log_softmax(logits[rows])
+            divergences.append((np.exp(log_p) * (log_p - log_q)).sum(axis=-1))
+            following = np.array(ids[start + 1 : start + 1 + _ROWS])
+            places = np.arange(len(following)), following
+            surprises.append(-log_q[places])
+            expected_surprises.append(-log_p[places])
     min_top1, max_mean_kl = THRESHOLDS[precision]
     return Accuracy(
         tokens=sum(map(len, texts)),
@@ -111,6 +118,11 @@ def measure_accuracy(
         min_top1=min_top1,
         max_mean_kl=max_mean_kl,
     )
+
+
+def logits_bytes(folder: Path, architecture: Architecture) -> int:
+    """What `measure_accuracy` keeps on disk, by the package's tokenizer."""
+    return sum(map(len, encoded(folder, PASSAGES, architecture))) * architecture.vocab_size * _LOGIT_BYTES
 
 
 def open_graph(folder: Path, architecture: Architecture) -> GraphSession:

@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import onnxruntime
 
+from ai_assistant.engine.backends.environment import CPU_ENVIRONMENT
 from ai_assistant.engine.device import CPU, CUDA, Device
 from ai_assistant.errors import ConfigurationError, ModelError, ModelPackageError
 
 if TYPE_CHECKING:
     from ai_assistant.engine.model_package import ModelPackage
-
-# ONNX Runtime has no session option for it and reads it when a session is made. Its flash attention for CPUs was slower
-# than the plain kernel at every length and batch size that we measured (a decode step of 16 rows: 31 against 23 ms).
-_ENVIRONMENT = {"ORT_GQA_DISABLE_FLASH_ATTENTION": "1"}
 
 
 def open_session(package: ModelPackage, threads: int | None, device: Device, *, keeps_memory: bool = True) -> Any:
@@ -31,7 +28,7 @@ def open_session(package: ModelPackage, threads: int | None, device: Device, *, 
     _check_version(manifest.min_onnxruntime)
     # A package may recommend switches of ONNX Runtime, and nothing else; what the owner has set wins.
     recommended = {name: value for name, value in manifest.environment.items() if name.startswith("ORT_")}
-    for name, value in (_ENVIRONMENT | recommended).items():
+    for name, value in (CPU_ENVIRONMENT | recommended).items():
         os.environ.setdefault(name, value)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
