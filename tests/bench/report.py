@@ -22,7 +22,8 @@ with the same number of tokens each (29 to 128), greedily and without stopping a
 *C* requests are in flight: as soon as one ends, the next is handed in. Each contender is a process of its own and only one
 is alive at a time; the rounds go through all of them, every other round backwards, so that what else happens on the machine
 hits all alike. A cell is the median over the rounds, with the lowest and the highest in brackets; a ratio is computed within
-each round. Output tokens per second include the reading of the prompts.
+each round. Output tokens per second include the reading of the prompts. What nothing is demanded of is measured in the first
+round only.
 
 * **ours**: `LLMEngine` with 16 slots, one process. A fresh engine for every run, so no prompt has been read before.
 * **optimum**: `ORTModelForCausalLM.generate`, fp32. C=1 is one chat after the other; C=8 and C=16 are static batches, padded on

@@ -55,7 +55,7 @@ def run_rounds(
         for contender in order(contenders, number):
             if contender.name in failures:
                 continue
-            job = contender.job(models[contender.name], home, workload, threads, sizes)
+            job = contender.job(models[contender.name], home, workload, threads, sizes, number)
             try:
                 for measure, values in run_contender(contender, job, home):
                     yield Record(number, contender.name, measure, values)

@@ -213,6 +213,13 @@ def test_a_job_crosses_the_border(tmp_path: Path) -> None:
     assert contender.job(model, Home(tmp_path), tmp_path, 2, QUICK).mixed[0] == MixedRun("sequential", 1, 6)
 
 
+def test_what_no_gate_asks_for_is_measured_once(tmp_path: Path) -> None:
+    contender = next(contender for contender in line_up() if contender.name == "llama-q4_1")
+    model = type("Model", (), {"path": Path("/m"), "program": "/p"})()
+    runs = [[run.measure for run in contender.job(model, Home(tmp_path), tmp_path, 2, FULL, n).mixed] for n in (1, 2)]
+    assert runs == [["mixed-1", "mixed-4", "mixed-8", "mixed-16"], ["mixed-1", "mixed-16"]]
+
+
 def test_a_step_of_the_setup_is_done_once_and_again_after_a_kill_or_a_change(tmp_path: Path) -> None:
     home, product, made = Home(tmp_path), tmp_path / "product", []
 
