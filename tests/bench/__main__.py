@@ -28,7 +28,8 @@ def main() -> None:
         if arguments.command == "report":
             _write_page(DOCS / "benchmarks.json")
         else:
-            _run(arguments, home)
+            with home.alone():
+                _run(arguments, home)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
+
+from ai_assistant.standalone.launch import dying_with_parent
 
 _SAY_SECONDS = 15.0
 
@@ -33,6 +37,16 @@ class Home:
     def default(cls) -> Home:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         return cls(Path(os.environ.get("AI_ASSISTANT_BENCH_HOME") or Path(base) / "ai-assistant-bench"))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Holds the home; raises ValueError while another run does, for both would measure each other."""
+        with (self.root / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ValueError(f"Another `make bench` is at work in {self.root}; wait until it is done.") from error
+            yield
 
     @property
     def logs(self) -> Path:
@@ -63,10 +77,11 @@ class Home:
         started = said = time.monotonic()
         status = self.console.status(title) if self.console.is_terminal else nullcontext()
         with log.open("wb") as output, status as spinner:
-            try:
-                process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
-            except OSError as error:
-                raise SetupError(f"{command[0]} cannot be started: {error.strerror}.") from error
+            if shutil.which(command[0]) is None:
+                raise SetupError(f"{command[0]} cannot be started: there is no such program.")
+            # A compiler that outlives a killed run would meet the next run's in the same folder.
+            dying = dying_with_parent([str(part) for part in command], signal.SIGTERM)
+            process = subprocess.Popen(dying, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
             try:
                 while process.poll() is None:
                     time.sleep(0.2)

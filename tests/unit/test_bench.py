@@ -251,6 +251,13 @@ def test_a_program_of_the_setup_that_fails_is_named_with_its_last_words(tmp_path
         home.run("a step", [tmp_path / "absent"])
 
 
+def test_two_runs_at_once_are_refused(tmp_path: Path) -> None:
+    with Home(tmp_path).alone(), pytest.raises(ValueError, match="Another `make bench` is at work"), Home(tmp_path).alone():
+        pass
+    with Home(tmp_path).alone():
+        pass
+
+
 def test_who_cannot_be_set_up_is_named_and_the_others_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def refuse(home: Home) -> None:
         raise SetupError("There is no compiler.")
