@@ -17,7 +17,10 @@ from bench.results import Record, Run
 from bench.rounds import prepare, run_rounds
 from bench.workload import DEFAULT_WORKLOAD, load_workload
 
-_SHOWN = ("tokens_per_second", "decode_tokens_per_second", "ttft_p50_ms", "ttft_ms", "warm_ttft_ms", "itl_p99_ms", "rss_mb")
+_SHOWN = (
+    *("tokens_per_second", "decode_tokens_per_second", "ttft_p50_ms", "ttft_ms", "warm_ttft_ms", "itl_p99_ms"),
+    *("rss_mb", "kb_per_token", "seconds"),
+)
 DOCS = Path(__file__).parents[2] / "docs"
 
 

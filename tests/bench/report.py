@@ -32,6 +32,10 @@ round only.
 * **llama.cpp**: its own `llama-server -np C -cb`, compiled for this machine. llama-cpp-python's server answers one request at a
   time; this is the stronger rival. Its client takes a share of the CPU as well, at most some percent of one core (see the JSON).
   Q4_1 is the file as published; Q8_0 and Q4_0 are made from it by `llama-quantize`.
+
+`make bench` takes about half an hour; the first time another half hour to fetch and compile the rivals, 12 GB in
+`~/.cache/ai-assistant-bench` (`AI_ASSISTANT_BENCH_HOME`). `make bench QUICK=1` and `make bench BENCH=ours-int8,llama-q4_0` measure
+less and leave these files alone. Nothing else should run on the machine meanwhile.
 """
 
 
