@@ -34,8 +34,8 @@ round only.
   Q4_1 is the file as published; Q8_0 and Q4_0 are made from it by `llama-quantize`.
 
 `make bench` takes about half an hour; the first time another half hour to fetch and compile the rivals, 12 GB in
-`~/.cache/ai-assistant-bench` (`AI_ASSISTANT_BENCH_HOME`). `make bench QUICK=1` and `make bench BENCH=ours-int8,llama-q4_0` measure
-less and leave these files alone. Nothing else should run on the machine meanwhile.
+`~/.cache/ai-assistant-bench` (`AI_ASSISTANT_BENCH_HOME`). `make bench QUICK=1` and `make bench BENCH=ours-int8,llama-q4_0`
+measure less and leave these files alone. Nothing else should run on the machine meanwhile.
 """
 
 

@@ -173,7 +173,7 @@ def test_numbers_survive_the_file_and_the_page_shows_them() -> None:
     assert "| ours-int8 | – | – | – | – | 220 (200–240) | – |" in page
     assert "| llama.cpp server, same GGUF (Q4_1) | C=16 | ≥ 3 x | 3.40 (2.00–4.80) x | pass |" in page
     assert "not measured" in page
-    assert "QUICK" not in page
+    assert "QUICK RUN" not in page
     assert "QUICK RUN" in render(replace(run, is_quick=True))
     with pytest.raises(ValueError, match="format"):
         Run.from_json('{"format": 0}')
