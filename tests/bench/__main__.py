@@ -80,11 +80,14 @@ def _run(arguments: argparse.Namespace, home: Home) -> None:
         contenders, models, home, workload=arguments.workload, threads=threads, sizes=sizes, rounds=rounds, failures=failures
     ):
         run.records.append(record)
+        run.minutes = round((time.monotonic() - started) / 60, 1)
+        # So that an interrupted run has not been for nothing.
+        (home.root / "unfinished.json").write_text(run.to_json(), encoding="utf-8")
         home.say(_line(record, rounds, time.monotonic() - started))
-    run.minutes = round((time.monotonic() - started) / 60, 1)
     if not run.records:
         raise ValueError("Nothing could be measured; the reasons are above.")
     target.write_text(run.to_json(), encoding="utf-8")
+    (home.root / "unfinished.json").unlink()
     _write_page(target)
     home.say(f"{run.minutes:g} minutes. Numbers: {target}  Page: {target.with_suffix('.md')}")
 

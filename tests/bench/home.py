@@ -10,10 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
+from rich.status import Status
 
 from ai_assistant.standalone.launch import dying_with_parent
 
@@ -75,8 +76,7 @@ class Home:
         """Runs a program with its output in a log file and its last line on the terminal; raises SetupError when it fails."""
         log = self.logs / f"setup-{title.split(',')[0].replace(' ', '-').replace('/', '-')}.log"
         started = said = time.monotonic()
-        status = self.console.status(title) if self.console.is_terminal else nullcontext()
-        with log.open("wb") as output, status as spinner:
+        with log.open("wb") as output, self.busy(title) as spinner:
             if shutil.which(command[0]) is None:
                 raise SetupError(f"{command[0]} cannot be started: there is no such program.")
             # A compiler that outlives a killed run would meet the next run's in the same folder.
@@ -99,6 +99,10 @@ class Home:
             raise SetupError(f"{title} failed with exit code {process.returncode} ({last_line(log)}); all of it: {log}")
         if time.monotonic() - started > 2:
             self.say(f"{title}: done in {time.monotonic() - started:.0f} s")
+
+    def busy(self, doing: str) -> AbstractContextManager[Status | None]:
+        """A spinner on a terminal; it turns slowly, for it may do so beside a measurement."""
+        return self.console.status(_escaped(doing), refresh_per_second=1) if self.console.is_terminal else nullcontext()
 
     def say(self, sentence: str) -> None:
         self.console.print(_escaped(sentence), highlight=False, soft_wrap=True)

@@ -57,8 +57,9 @@ def run_rounds(
                 continue
             job = contender.job(models[contender.name], home, workload, threads, sizes, number)
             try:
-                for measure, values in run_contender(contender, job, home):
-                    yield Record(number, contender.name, measure, values)
+                with home.busy(f"round {number} of {rounds}: {contender.title}"):
+                    for measure, values in run_contender(contender, job, home):
+                        yield Record(number, contender.name, measure, values)
             except ContenderError as error:
                 failures[contender.name] = f"round {number}: {error}"
                 home.say(f"{contender.title.upper()} FAILED: {error}")
