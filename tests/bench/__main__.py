@@ -17,7 +17,10 @@ from bench.results import Record, Run
 from bench.rounds import prepare, run_rounds
 from bench.workload import DEFAULT_WORKLOAD, load_workload
 
-_SHOWN = ("tokens_per_second", "decode_tokens_per_second", "ttft_p50_ms", "ttft_ms", "warm_ttft_ms", "itl_p99_ms", "rss_mb")
+_SHOWN = (
+    *("tokens_per_second", "decode_tokens_per_second", "ttft_p50_ms", "ttft_ms", "warm_ttft_ms", "itl_p99_ms"),
+    *("rss_mb", "kb_per_token", "seconds"),
+)
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -28,7 +31,8 @@ def main() -> None:
         if arguments.command == "report":
             _write_page(DOCS / "benchmarks.json")
         else:
-            _run(arguments, home)
+            with home.alone():
+                _run(arguments, home)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
@@ -76,11 +80,14 @@ def _run(arguments: argparse.Namespace, home: Home) -> None:
         contenders, models, home, workload=arguments.workload, threads=threads, sizes=sizes, rounds=rounds, failures=failures
     ):
         run.records.append(record)
+        run.minutes = round((time.monotonic() - started) / 60, 1)
+        # So that an interrupted run has not been for nothing.
+        (home.root / "unfinished.json").write_text(run.to_json(), encoding="utf-8")
         home.say(_line(record, rounds, time.monotonic() - started))
-    run.minutes = round((time.monotonic() - started) / 60, 1)
     if not run.records:
         raise ValueError("Nothing could be measured; the reasons are above.")
     target.write_text(run.to_json(), encoding="utf-8")
+    (home.root / "unfinished.json").unlink()
     _write_page(target)
     home.say(f"{run.minutes:g} minutes. Numbers: {target}  Page: {target.with_suffix('.md')}")
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from rich.console import Console
+from rich.status import Status
+
+from ai_assistant.standalone.launch import dying_with_parent
 
 _SAY_SECONDS = 15.0
 
@@ -33,6 +38,16 @@ class Home:
     def default(cls) -> Home:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         return cls(Path(os.environ.get("AI_ASSISTANT_BENCH_HOME") or Path(base) / "ai-assistant-bench"))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Holds the home; raises ValueError while another run does, for both would measure each other."""
+        with (self.root / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ValueError(f"Another `make bench` is at work in {self.root}; wait until it is done.") from error
+            yield
 
     @property
     def logs(self) -> Path:
@@ -61,12 +76,12 @@ class Home:
         """Runs a program with its output in a log file and its last line on the terminal; raises SetupError when it fails."""
         log = self.logs / f"setup-{title.split(',')[0].replace(' ', '-').replace('/', '-')}.log"
         started = said = time.monotonic()
-        status = self.console.status(title) if self.console.is_terminal else nullcontext()
-        with log.open("wb") as output, status as spinner:
-            try:
-                process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
-            except OSError as error:
-                raise SetupError(f"{command[0]} cannot be started: {error.strerror}.") from error
+        with log.open("wb") as output, self.busy(title) as spinner:
+            if shutil.which(command[0]) is None:
+                raise SetupError(f"{command[0]} cannot be started: there is no such program.")
+            # A compiler that outlives a killed run would meet the next run's in the same folder.
+            dying = dying_with_parent([str(part) for part in command], signal.SIGTERM)
+            process = subprocess.Popen(dying, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment)
             try:
                 while process.poll() is None:
                     time.sleep(0.2)
@@ -84,6 +99,10 @@ class Home:
             raise SetupError(f"{title} failed with exit code {process.returncode} ({last_line(log)}); all of it: {log}")
         if time.monotonic() - started > 2:
             self.say(f"{title}: done in {time.monotonic() - started:.0f} s")
+
+    def busy(self, doing: str) -> AbstractContextManager[Status | None]:
+        """A spinner on a terminal; it turns slowly, for it may do so beside a measurement."""
+        return self.console.status(_escaped(doing), refresh_per_second=1) if self.console.is_terminal else nullcontext()
 
     def say(self, sentence: str) -> None:
         self.console.print(_escaped(sentence), highlight=False, soft_wrap=True)

@@ -21,8 +21,8 @@ _DEFAULT_PRECISION = "int8"
 class Sizes:
     """How many chats a run has, by name, and how often single requests are repeated."""
 
-    few: int = 6
-    some: int = 12
+    few: int = 4
+    some: int = 8
     sixteen: int = 16
     all: int = 32
     single_repeats: int = 3
@@ -55,6 +55,8 @@ class Contender:
     module: str
     prepare: Callable[[Home], Model]
     runs: tuple[str, ...] = ()
+    first_runs: tuple[str, ...] = ()
+    """What no gate asks for, in the first round only."""
     environment: str | None = None
     """The virtual environment of a rival; None: the tree's own."""
     is_alone: bool = True
@@ -69,14 +71,16 @@ class Contender:
     def variables(self) -> dict[str, str]:
         return tree_environment() if self.environment is None else rival_environment()
 
-    def job(self, model: Model, home: Home, workload: Path, threads: int, sizes: Sizes) -> Job:
+    def job(self, model: Model, home: Home, workload: Path, threads: int, sizes: Sizes, number: int = 1) -> Job:
+        """What it is asked in round `number`, counted from 1."""
+        runs = [run for run in _RUNS if run in self.runs or (number == 1 and run in self.first_runs)]
         return Job(
             model=str(model.path),
             program=model.program,
             workload=str(workload),
             folder=str(home.logs),
             threads=threads,
-            mixed=[MixedRun(run, _RUNS[run][0], getattr(sizes, _RUNS[run][1])) for run in self.runs],
+            mixed=[MixedRun(run, _RUNS[run][0], getattr(sizes, _RUNS[run][1])) for run in runs],
             single_repeats=sizes.single_repeats if self.is_alone else 0,
             extras=list(self.extras),
             is_quick=sizes == QUICK,
@@ -100,7 +104,8 @@ def _ours() -> list[Contender]:
                 f"ours, {precision}",
                 "ours",
                 partial(_package, precision=precision),
-                (*_COMMON, "mixed-16-all") if is_default else _COMMON,
+                (*_COMMON, "mixed-16-all") if is_default else ("mixed-1", "mixed-16"),
+                () if is_default else ("mixed-4", "mixed-8"),
                 extras=("memory", "chats", "second-turn", "long-prompt") if is_default else (),
             )
         )
@@ -113,14 +118,22 @@ def _ours() -> list[Contender]:
 def _rivals() -> list[Contender]:
     optimum_runs = ("sequential", "mixed-1", "mixed-8", "mixed-16")
     return [
-        Contender("llama-q4_1", "llama.cpp server, Q4_1 (same GGUF)", "llama_server", partial(_llama, kind="Q4_1"), _COMMON),
+        Contender(
+            "llama-q4_1",
+            "llama.cpp server, Q4_1 (same GGUF)",
+            "llama_server",
+            partial(_llama, kind="Q4_1"),
+            ("mixed-1", "mixed-16"),
+            ("mixed-4", "mixed-8"),
+        ),
         *(
             Contender(
                 f"llama-{kind.lower()}",
                 f"llama.cpp server, {kind}",
                 "llama_server",
                 partial(_llama, kind=kind),
-                (*_COMMON, "mixed-16-all"),
+                ("mixed-1", "mixed-4", "mixed-8", "mixed-16-all"),
+                ("mixed-16",),
             )
             for kind in ("Q8_0", "Q4_0")
         ),
@@ -129,7 +142,8 @@ def _rivals() -> list[Contender]:
             "onnxruntime-genai Engine, int4",
             "genai_engine",
             lambda home: Model(installation.genai_model(home)),
-            ("mixed-1", "mixed-8", "mixed-16"),
+            ("mixed-1", "mixed-16"),
+            ("mixed-4", "mixed-8"),
             environment="genai",
         ),
         Contender(

@@ -22,7 +22,8 @@ with the same number of tokens each (29 to 128), greedily and without stopping a
 *C* requests are in flight: as soon as one ends, the next is handed in. Each contender is a process of its own and only one
 is alive at a time; the rounds go through all of them, every other round backwards, so that what else happens on the machine
 hits all alike. A cell is the median over the rounds, with the lowest and the highest in brackets; a ratio is computed within
-each round. Output tokens per second include the reading of the prompts.
+each round. Output tokens per second include the reading of the prompts. What nothing is demanded of is measured in the first
+round only.
 
 * **ours**: `LLMEngine` with 16 slots, one process. A fresh engine for every run, so no prompt has been read before.
 * **optimum**: `ORTModelForCausalLM.generate`, fp32. C=1 is one chat after the other; C=8 and C=16 are static batches, padded on
@@ -31,6 +32,10 @@ each round. Output tokens per second include the reading of the prompts.
 * **llama.cpp**: its own `llama-server -np C -cb`, compiled for this machine. llama-cpp-python's server answers one request at a
   time; this is the stronger rival. Its client takes a share of the CPU as well, at most some percent of one core (see the JSON).
   Q4_1 is the file as published; Q8_0 and Q4_0 are made from it by `llama-quantize`.
+
+`make bench` takes about half an hour; the first time another half hour to fetch and compile the rivals, 12 GB in
+`~/.cache/ai-assistant-bench` (`AI_ASSISTANT_BENCH_HOME`). `make bench QUICK=1` and `make bench BENCH=ours-int8,llama-q4_0`
+measure less and leave these files alone. Nothing else should run on the machine meanwhile.
 """
 
 

@@ -55,10 +55,11 @@ def run_rounds(
         for contender in order(contenders, number):
             if contender.name in failures:
                 continue
-            job = contender.job(models[contender.name], home, workload, threads, sizes)
+            job = contender.job(models[contender.name], home, workload, threads, sizes, number)
             try:
-                for measure, values in run_contender(contender, job, home):
-                    yield Record(number, contender.name, measure, values)
+                with home.busy(f"round {number} of {rounds}: {contender.title}"):
+                    for measure, values in run_contender(contender, job, home):
+                        yield Record(number, contender.name, measure, values)
             except ContenderError as error:
                 failures[contender.name] = f"round {number}: {error}"
                 home.say(f"{contender.title.upper()} FAILED: {error}")

@@ -1,14 +1,16 @@
-"""Writes workload.json: 32 chats of 37 to 253 prompt tokens and 29 to 128 output tokens, the same ones on every machine.
+"""`python -m bench.workload_generator PACKAGE` writes workload.json, the same one on every machine.
 
-No two chats begin alike, so that nobody gains by having read the beginning of a prompt before: that is measured by itself.
+It has 32 chats of 37 to 253 prompt tokens and 29 to 128 output tokens. No two chats begin alike, so that nobody gains by having
+read the beginning of a prompt before: that is measured by itself.
 """
 
 from __future__ import annotations
 
 import random
+import sys
 from pathlib import Path
 
-from bench.workload import Chat
+from bench.workload import DEFAULT_WORKLOAD, Chat, dump_workload
 
 from ai_assistant.engine.tokenizer import Tokenizer
 
@@ -43,3 +45,7 @@ def _chat(tokenizer: Tokenizer, random_numbers: random.Random, words: list[str],
 
 def _encode(tokenizer: Tokenizer, system: str, user: str) -> list[int]:
     return tokenizer.encode_chat([{"role": "system", "content": system}, {"role": "user", "content": user}])
+
+
+if __name__ == "__main__":
+    DEFAULT_WORKLOAD.write_text(dump_workload(generate(Tokenizer.load(sys.argv[1]))), encoding="utf-8")

@@ -21,6 +21,8 @@ from bench.sse import Answer, closed_loop_over_http, post
 from bench.timeline import Timing, single, summary
 from bench.workload import Chat, prompt_of
 
+from ai_assistant.standalone.launch import dying_with_parent
+
 _TOKENS_PER_SLOT = 512
 _START_SECONDS = 60.0
 
@@ -34,7 +36,7 @@ def serving(job: Job, slots: int) -> Iterator[tuple[int, int]]:
     command = [job.program, "-m", job.model, "--host", "127.0.0.1", "--port", str(port), "-np", str(slots), "-cb"]
     command += ["-c", str(slots * _TOKENS_PER_SLOT), "-t", str(job.threads), "-tb", str(job.threads), "-cram", "0", "--no-ui"]
     with (Path(job.folder) / "llama-server.log").open("ab") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = subprocess.Popen(dying_with_parent(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         _wait_until_ready(process, port)
         yield port, process.pid

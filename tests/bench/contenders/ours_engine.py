@@ -21,8 +21,8 @@ Answers = dict[str, list[int]]
 class Engine:
     """A fresh engine over a runner that is loaded already, so that no run finds rows that an earlier one left behind."""
 
-    def __init__(self, runner: ModelRunner, *, ignore_eos: bool = True) -> None:
-        self.engine = LLMEngine(runner, EngineConfig(num_slots=SLOTS))
+    def __init__(self, runner: ModelRunner, *, ignore_eos: bool = True, config: EngineConfig | None = None) -> None:
+        self.engine = LLMEngine(runner, config or EngineConfig(num_slots=SLOTS))
         self.answers: Answers = {}
         self._ignore_eos = ignore_eos
         self._sequences: dict[str, Sequence] = {}
