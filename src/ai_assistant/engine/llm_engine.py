@@ -35,6 +35,7 @@ class LLMEngine:
         self._sequences: dict[str, Sequence] = {}
         self._finished_on_arrival: list[TokenOutput] = []
         self._failures: list[SequenceFailure] = []
+        self._shrinks = True  # False: the last attempt to make the rows smaller failed
 
     @property
     def has_work(self) -> bool:
@@ -65,16 +66,17 @@ class LLMEngine:
         ids = np.concatenate((sequence.prompt_ids, sequence.completion_ids))
         if ids.min() < 0 or ids.max() >= self.runner.vocab_size:
             raise ValueError(f"Sequence {sequence.seq_id} has token ids outside the vocabulary of {self.runner.vocab_size}.")
-        reason = sequence.finish_reason(self.eos_token_ids, self.max_context)
-        if sequence.num_tokens + (reason is None) > self.max_context:
+        if sequence.prompt_ids.size >= self.max_context:
             raise PromptTooLongError(
-                f"The prompt and the answer so far are {sequence.num_tokens} tokens; the model takes {self.max_context} "
-                "with at least one to answer."
+                f"The prompt is {sequence.prompt_ids.size} tokens; the model takes {self.max_context} with at "
+                "least one to answer."
             )
-        if reason is not None:
+        # A known answer that is longer than the context comes from a worker with a longer one, and ends here.
+        if (reason := sequence.finish_reason(self.eos_token_ids, self.max_context)) is not None:
             self._finished_on_arrival.append(TokenOutput(sequence.seq_id, None, reason))
             return
         self._sequences[sequence.seq_id] = sequence
+        self._shrinks = True
         self.scheduler.add(sequence)
 
     def cancel(self, seq_id: str) -> None:
@@ -117,8 +119,9 @@ class LLMEngine:
 
     @property
     def _is_oversized(self) -> bool:
-        """The rows are empty and larger than they need be."""
-        return not (self.has_work or self.scheduler.parked.rows) and self.kv_cache.capacity > self.kv_cache.capacity_for(0)
+        """The rows are empty and so large that they would be made smaller."""
+        is_empty = not (self.has_work or self.scheduler.parked.rows)
+        return is_empty and self._shrinks and self.kv_cache.new_capacity(0) < self.kv_cache.capacity
 
     def _decode(self, plan: StepPlan) -> list[TokenOutput]:
         rows = list(plan.decode)
@@ -194,12 +197,16 @@ class LLMEngine:
     def _make_room(self, longest: int) -> bool:
         """Give the rows the capacity they need; without memory for it the longest sequence is given up and the step is over."""
         capacity = self.kv_cache.new_capacity(longest)
-        if capacity == self.kv_cache.capacity:
+        is_smaller = capacity < self.kv_cache.capacity
+        if capacity == self.kv_cache.capacity or (is_smaller and not self._shrinks):
             return True
         num_rows = self.kv_cache.rows_for(capacity)
         try:
             self.runner.resize(num_rows, capacity, self.scheduler.row_lengths())
         except ModelError as error:
+            if is_smaller:  # what there is will do, and a wish for less is no reason to lose anything
+                self._shrinks = False
+                return True
             has_evicted = False
             while self.scheduler.evict():
                 has_evicted = True

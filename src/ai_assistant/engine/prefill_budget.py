@@ -135,6 +135,9 @@ class PrefillBudget:
 
     def chunk(self, seconds: float, past: int, rest: int, *, is_first: bool) -> int:
         """Tokens of the next chunk of a prompt that has `rest` left; 0: nothing worth while in this step, if not the first."""
+        if is_first:
+            # The step has to pay for the chunk's fixed cost (the weights, the past) anyway; a third of its time is to be of use.
+            seconds = max(seconds, 1.5 * self.cost.predict(0, past))
         wanted = self.cost.tokens_within(seconds, past)
         if not self.cost.num_observed:
             wanted = min(wanted, _FIRST_CHUNK) if self.pace.seconds(1) is not None else wanted

@@ -37,7 +37,7 @@ class SamplingParams:
         _check(0 <= self.min_p <= 1, "min_p must be between 0 and 1.")
         _check(-2 <= self.presence_penalty <= 2, "presence_penalty must be between -2 and 2.")
         _check(-2 <= self.frequency_penalty <= 2, "frequency_penalty must be between -2 and 2.")
-        _check(self.repetition_penalty > 0, "repetition_penalty must be above 0.")
+        _check(0.01 <= self.repetition_penalty <= 100, "repetition_penalty must be between 0.01 and 100.")
         _check(self.logprobs is None or self.logprobs >= 0, "logprobs must not be negative.")
 
     @property

@@ -238,8 +238,6 @@ def test_what_cannot_run_is_refused_when_it_is_added() -> None:
     engine = LLMEngine(FakeRunner(), EngineConfig(max_context=20))
     with pytest.raises(PromptTooLongError, match="20 tokens"):
         engine.add(Sequence("a", [1] * 20, GREEDY))
-    with pytest.raises(PromptTooLongError):
-        engine.add(Sequence("a", [1] * 15, GREEDY, completion_ids=[1] * 6))
     for bad in ([256], [-1], [10**30]):
         with pytest.raises(ValueError, match="vocabulary"):
             engine.add(Sequence("a", bad, GREEDY))
@@ -248,6 +246,13 @@ def test_what_cannot_run_is_refused_when_it_is_added() -> None:
     engine.add(Sequence("a", [1] * 19, GREEDY))
     with pytest.raises(ValueError, match="already"):
         engine.add(Sequence("a", [1], GREEDY))
+
+
+def test_a_known_answer_beyond_this_context_is_complete() -> None:
+    """A worker with a longer context had begun it."""
+    engine = LLMEngine(FakeRunner(), EngineConfig(max_context=20))
+    engine.add(Sequence("a", [1] * 15, GREEDY, completion_ids=[1] * 9))
+    assert [(token.token_id, token.finish_reason) for token in engine.step().tokens] == [(None, FinishReason.LENGTH)]
 
 
 def test_context_and_slots_obey_model_settings_and_memory() -> None:

@@ -157,6 +157,34 @@ def test_rows_go_when_nobody_comes_back(runner: Reading) -> None:
     assert engine.seconds_until_idle_work() is None
 
 
+@pytest.mark.parametrize("length", [100, 300, 600, 1100, 3000])
+def test_an_idle_engine_rests(runner: Reading, length: int) -> None:
+    """Whatever size the rows have grown to, there is an end to what `tidy` has to do."""
+    now = 0.0
+    engine = LLMEngine(runner, EngineConfig(park_seconds=60), clock=lambda: now)
+    run(engine, [Sequence("a", prompt_of(1, length), GREEDY)])
+    now = 100.0
+    engine.tidy()
+    assert engine.seconds_until_idle_work() is None
+
+
+class Unshrinkable(FakeRunner):
+    """Has no memory for the moment in which rows are made smaller."""
+
+    def resize(self, num_rows: int, capacity: int, lengths: list[int]) -> None:
+        if capacity < self._rows.shape[1]:
+            raise ModelError("no memory")
+        super().resize(num_rows, capacity, lengths)
+
+
+def test_rows_that_cannot_be_made_smaller_stay_and_nobody_is_lost() -> None:
+    engine = LLMEngine(Unshrinkable(), EngineConfig(prefix_reuse=False))
+    run(engine, [Sequence("long", prompt_of(1, 2000), GREEDY)])
+    assert engine.tidy().failures == []
+    assert engine.seconds_until_idle_work() is None
+    assert run(engine, [Sequence("a", prompt_of(2), GREEDY)]).token_ids["a"] == expected(prompt_of(2), GREEDY)
+
+
 def test_reuse_can_be_switched_off(runner: Reading) -> None:
     engine = LLMEngine(runner, EngineConfig(prefix_reuse=False))
     for name in "ab":

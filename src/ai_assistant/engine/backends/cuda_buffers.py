@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ai_assistant.engine.backends.cuda_runtime import CudaError
+
 
 class DeviceMemory(Protocol):
     """Memory that has addresses and cannot be read in place; sizes and pitches in bytes."""
@@ -18,6 +20,8 @@ class DeviceMemory(Protocol):
         """Address of zero bytes; raises MemoryError where there is no room."""
 
     def free(self, address: int) -> None: ...
+
+    def free_bytes(self) -> int: ...
 
     def copy(self, target: int, target_pitch: int, source: int, source_pitch: int, width: int, height: int) -> None: ...
 
@@ -83,7 +87,10 @@ class DeviceKVBuffers:
                 self._adopt(new, self._allocate(new))
             except MemoryError:
                 # What was given back a moment ago is there, unless somebody else on the device was faster.
-                self._adopt(old, self._allocate(old))
+                try:
+                    self._adopt(old, self._allocate(old))
+                except MemoryError as lost:
+                    raise CudaError("another process took the device's memory, and the keys and values are lost") from lost
                 raise
             finally:
                 self._write(kept)
@@ -108,6 +115,10 @@ class DeviceKVBuffers:
 
     def free(self, row: int, keep: int = 0) -> None:
         """Nothing to do: what a row held before its length is never read."""
+
+    def check(self) -> None:
+        """Raises CudaError where the device does not answer any more."""
+        self._memory.free_bytes()
 
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # the driver may be gone already when the process ends

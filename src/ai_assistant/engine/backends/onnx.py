@@ -11,7 +11,8 @@ bound and not when it is read, so the small inputs are bound anew for every run;
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -21,7 +22,7 @@ from ai_assistant.engine.backends.kv_buffers import KVBuffers
 from ai_assistant.engine.backends.session import open_session, translated
 from ai_assistant.engine.device import THE_CPU, Device
 from ai_assistant.engine.model_runner import Logits, TokenIds
-from ai_assistant.errors import ConfigurationError
+from ai_assistant.errors import ConfigurationError, ModelError
 
 if TYPE_CHECKING:
     from ai_assistant.engine.model_package import ModelPackage
@@ -46,6 +47,9 @@ class _Buffers(Protocol):
     def swap(self, first: int, second: int, length: int) -> None: ...
 
     def free(self, row: int, keep: int) -> None: ...
+
+    def check(self) -> None:
+        """Raises what is no ModelError where the device is lost, so that other workers take over all there is."""
 
 
 class OnnxRunner:
@@ -90,7 +94,7 @@ class OnnxRunner:
         inputs.last_positions[0] = past + count - 1
         inputs.longest[...] = past + count
         inputs.logits_indices[0] = count - 1
-        with translated("The model could not read the prompt"):
+        with self._computing("The model could not read the prompt"):
             if (binding := self._prefillers.get(row)) is None:
                 binding = self._prefillers[row] = self._bind(inputs, row, 1)
             _bind_input(binding, "input_ids", inputs.token_ids, (1, count))
@@ -107,7 +111,7 @@ class OnnxRunner:
         inputs.token_ids[count:batch] = 0
         inputs.last_positions[:batch] = (*lengths[:batch], *[0] * (batch - len(lengths)))
         inputs.longest[...] = int(inputs.last_positions[:batch].max()) + 1
-        with translated("The model could not compute the next tokens"):
+        with self._computing("The model could not compute the next tokens"):
             if (binding := self._decoders.get(batch)) is None:
                 binding = self._decoders[batch] = self._bind(inputs, 0, batch)
                 _bind_input(binding, "input_ids", inputs.token_ids, (batch, 1))
@@ -125,6 +129,15 @@ class OnnxRunner:
 
     def free(self, row: int, keep: int = 0) -> None:
         self._buffers.free(row, keep)
+
+    @contextmanager
+    def _computing(self, sentence: str) -> Iterator[None]:
+        try:
+            with translated(sentence):
+                yield
+        except ModelError:
+            self._buffers.check()
+            raise
 
     def _make_buffers(self, heads: int, head_size: int) -> _Buffers:
         if self._device.kind == "cpu":

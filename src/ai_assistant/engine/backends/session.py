@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnxruntime
 
+from ai_assistant.engine.backends.cuda_runtime import CudaError
 from ai_assistant.engine.backends.environment import CPU_ENVIRONMENT
 from ai_assistant.engine.device import CPU, CUDA, Device
 from ai_assistant.errors import ConfigurationError, ModelError, ModelPackageError
@@ -82,7 +83,7 @@ def translated(sentence: str) -> Iterator[None]:
     """ONNX Runtime's exceptions have no common class, and running out of memory is one of its own or Python's."""
     try:
         yield
-    except ModelError:
+    except (ModelError, CudaError):  # the latter means that the device is lost, and this process with it
         raise
     except Exception as error:
         raise ModelError(f"{sentence}: {_first_line(error)}") from error
