@@ -31,7 +31,7 @@ from ai_assistant.errors import ModelPackageError, ModelRejectedError, SourceUnr
 from ai_assistant.provision.calibration import CALIBRATED, calibrate
 from ai_assistant.provision.checkpoint import Checkpoint, TokenizerFiles
 from ai_assistant.provision.disk import require_space, writing_to
-from ai_assistant.provision.exported_model import check_exported, export_bytes, export_model
+from ai_assistant.provision.exported_model import check_exported, export_bytes, export_memory, export_model
 from ai_assistant.provision.exporter import AUTO, Exporter
 from ai_assistant.provision.graph import (
     PRECISIONS,
@@ -41,7 +41,7 @@ from ai_assistant.provision.graph import (
     row_multiple,
     write_graph,
 )
-from ai_assistant.provision.memory import memory_limit, require_memory
+from ai_assistant.provision.memory import memory_limit, require_export_memory, require_memory
 from ai_assistant.provision.package_files import describe_files
 from ai_assistant.provision.passages import CALIBRATION_PASSAGES
 from ai_assistant.provision.precision_choice import precisions_to_try
@@ -189,6 +189,7 @@ class _Build:
 
     def _run_export(self, fetched: FetchedModel) -> Path:
         python = self._exporter.required_python()
+        require_export_memory(export_memory(fetched.path), memory_limit())
         needed = export_bytes(fetched.path) + _SPARE_BYTES
         require_space(self._store.root, needed)
         with writing_to(self._store.root, needed):

@@ -41,8 +41,18 @@ def require_memory(architecture: Architecture, precision: str, reference: str, l
         advice = f"build it on a larger machine and copy the package here (running it takes {_gigabytes(run)})"
     else:
         advice = f"run it on a larger machine (the {precision} package takes {_gigabytes(run)} to run)"
-    raise ConfigurationError(
-        f"This model is too large to be built here: that takes {_gigabytes(build)} of memory, and there are {_gigabytes(limit)}"
+    raise _too_large(build, limit, advice)
+
+
+def require_export_memory(needed: int, limit: int | None) -> None:
+    """Raises ConfigurationError where `limit` (bytes; None: unknown) is less than the `needed` bytes of an export."""
+    if limit is not None and limit < needed:
+        raise _too_large(needed, limit, "build it on a larger machine and copy the package here")
+
+
+def _too_large(needed: int, limit: int, advice: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"This model is too large to be built here: that takes {_gigabytes(needed)} of memory, and there are {_gigabytes(limit)}"
         f" on this machine or allowed to this container. Choose a smaller model, or {advice}."
     )
 

@@ -1,5 +1,6 @@
 """Memory: what well-known models take, and the refusal of one that is too large, before anything is written."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from ai_assistant.provision import build
 from ai_assistant.provision.build import build_package
 from ai_assistant.provision.memory import bytes_to_build, bytes_to_run, memory_limit, require_memory
 from ai_assistant.provision.model_sizes import KNOWN_MODELS, KnownModel, size_table
+from unit.provision.tiny_checkpoint import write_checkpoint
+from unit.provision.tiny_llama import TinyLlama
 
 GB = 10**9
 # Billions, as the publishers of the models state them.
@@ -70,6 +73,15 @@ def test_a_build_that_cannot_fit_writes_nothing(tiny_gguf: Path, tmp_path: Path,
     with pytest.raises(ConfigurationError, match="This model is too large to be built here"):
         build_package(str(tiny_gguf), precision="int8", store=tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"] == []
+
+
+def test_an_export_that_cannot_fit_is_not_begun(tiny: TinyLlama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = write_checkpoint(tmp_path / "model", tiny)
+    weights = (checkpoint / "model.safetensors").stat().st_size
+    monkeypatch.setattr(build, "memory_limit", lambda: 4 * weights)
+    with pytest.raises(ConfigurationError, match=r"This model is too large to be built here.*build it on a larger machine"):
+        build_package(str(checkpoint), exporter="optimum", export_python=Path(sys.executable), store=tmp_path / "store")
+    assert [path for path in (tmp_path / "store").rglob("*") if path.is_file() and path.suffix != ".lock"] == []
 
 
 @pytest.mark.parametrize(("file", "text"), [("memory.max", "2000000\n"), ("memory/memory.limit_in_bytes", "2000000")])
