@@ -1,6 +1,6 @@
 """How a build says how far it is: a bar for a person, JSON lines for a program that reads the log.
 
-A line is one object, on stderr, at most two a second:
+A line is one object, on stderr, at most two a second, and one every ten seconds whatever a build is at:
 
     {"stage": "download", "file": "model.safetensors", "bytes": 1048576, "total": 4194304,
      "bytes_per_second": 524288, "eta_seconds": 6.0, "note": null}
@@ -13,10 +13,11 @@ a server that is busy. The lines of a build end with those of its last stage; it
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 from typing import Protocol, Self, TextIO
 
@@ -79,33 +80,72 @@ def progress_view(stream: TextIO) -> ProgressView:
 
 
 class JsonLinesView(AbstractContextManager["JsonLinesView", None]):
-    """One JSON object a line: at once for a new stage or a note, then at most two a second, and the last state of a stage."""
+    """One JSON object a line: at once for a new stage or a note, then at most two a second, and the last state of a stage.
 
-    def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic, interval: float = 0.5) -> None:
+    While it is entered, a step that reports nothing for long is covered too: a thread repeats the last state.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        interval: float = 0.5,
+        sign_of_life: float = _SIGN_OF_LIFE,
+    ) -> None:
         self._stream = stream
         self._clock = clock
         self._interval = interval
+        self._sign_of_life = sign_of_life
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._last: tuple[str, int, int | None, str | None] | None = None
         self._stage: str | None = None
         self._written_at = 0.0
         # Moments and bytes of the last lines of this stage.
         self._samples: deque[tuple[float, int]] = deque()
         self._pending: tuple[str, int, int | None, str | None] | None = None
 
-    def __call__(self, stage: str, done: int, total: int | None, file: str | None = None, note: str | None = None) -> None:
-        now = self._clock()
-        if stage != self._stage:
-            self._flush(now)
-            self._stage = stage
-            self._samples.clear()
-        elif note is None:
-            is_new = not self._samples or done != self._samples[-1][1]
-            if now - self._written_at < (self._interval if is_new else _SIGN_OF_LIFE):
-                self._pending = (stage, done, total, file) if is_new else self._pending
-                return
-        self._write(now, stage, done, total, file, note)
+    def __enter__(self) -> Self:
+        self._ended.clear()
+        self._thread = threading.Thread(target=self._repeat, name="progress", daemon=True)
+        self._thread.start()
+        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self._flush(self._clock())
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+        with self._lock:
+            self._flush(self._clock())
+
+    def __call__(self, stage: str, done: int, total: int | None, file: str | None = None, note: str | None = None) -> None:
+        with self._lock:
+            now = self._clock()
+            self._last = (stage, done, total, file)
+            if stage != self._stage:
+                self._flush(now)
+                self._stage = stage
+                self._samples.clear()
+            elif note is None:
+                is_new = not self._samples or done != self._samples[-1][1]
+                if now - self._written_at < (self._interval if is_new else self._sign_of_life):
+                    self._pending = self._last if is_new else self._pending
+                    return
+            self._write(now, stage, done, total, file, note)
+
+    def _repeat(self) -> None:
+        pause = self._sign_of_life
+        while not self._ended.wait(pause):
+            with self._lock:
+                now = self._clock()
+                if self._last is not None and now - self._written_at >= self._sign_of_life:
+                    # Whoever read the lines may be gone; the build's own next line finds that out.
+                    with suppress(OSError, ValueError):
+                        self._write(now, *self._last)
+                due = self._written_at + self._sign_of_life - now
+                pause = due if due > 0 else self._sign_of_life
 
     def _flush(self, now: float) -> None:
         if self._pending is not None:

@@ -2,6 +2,8 @@
 
 import io
 import json
+import threading
+import time
 
 from ai_assistant.provision.progress import BarsView, JsonLinesView, progress_view
 
@@ -99,3 +101,45 @@ def test_a_note_is_told_at_once() -> None:
         [(0, ("download", 5, 10)), (0.1, ("download", 5, 10, "m.gguf", "the server answers 503; trying again in 2 s"))]
     )
     assert [line["note"] for line in lines] == [None, "the server answers 503; trying again in 2 s"]
+
+
+def test_a_silent_step_is_seen_to_be_alive() -> None:
+    stream = io.StringIO()
+    with JsonLinesView(stream, sign_of_life=0.05) as progress:
+        time.sleep(0.1)
+        assert stream.getvalue() == ""
+        progress("convert", 5, 10, "m.gguf", "the server was busy")
+        deadline = time.monotonic() + 20
+        while stream.getvalue().count("\n") < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    first, *repeated = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert len(repeated) >= 2
+    assert all(line == {**first, "note": None} for line in repeated)
+    before = stream.getvalue()
+    time.sleep(0.2)
+    assert stream.getvalue() == before
+    assert "progress" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_the_lines_of_several_threads_stay_whole() -> None:
+    stream = io.StringIO()
+    with JsonLinesView(stream, interval=0, sign_of_life=0.001) as progress:
+        threads = [
+            threading.Thread(target=lambda: [progress("download", done, 500, note="x") for done in range(500)]) for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert len([line for line in lines if line["note"]]) == 2000
+
+
+def test_a_reader_that_is_gone_ends_no_thread_with_a_traceback() -> None:
+    stream = io.StringIO()
+    progress = JsonLinesView(stream, sign_of_life=0.02)
+    with progress:
+        progress("verify", 0, None)
+        stream.close()
+        time.sleep(0.1)
+        assert "progress" in {thread.name for thread in threading.enumerate()}
