@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import logging
 import shutil
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
@@ -49,8 +48,6 @@ from ai_assistant.provision.progress import CONVERT, RESOLVE, VERIFY, Progress, 
 from ai_assistant.provision.sources import FetchedModel, Source, parse_source
 from ai_assistant.provision.store import ModelStore
 from ai_assistant.provision.verification import check_answers, check_rows, encoded, logits_bytes, measure_accuracy
-
-logger = logging.getLogger(__name__)
 
 # Raised whenever the same source leads to another package than before.
 BUILDER_VERSION = 2
@@ -167,7 +164,8 @@ class _Build:
                 # Not exact enough, or not computed right by this processor's kernels.
                 if not self._others:
                     raise
-                logger.warning("%s Trying %s.", error.message.partition(" Choose ")[0], self._others[0])
+                reason = error.message.partition(" Choose ")[0]
+                self._progress(CONVERT, 0, None, None, f"{reason} Trying {self._others[0]}.")
                 self._precision, *self._others = self._others
                 for folder in (self._folder, self._reference):
                     shutil.rmtree(folder, ignore_errors=True)

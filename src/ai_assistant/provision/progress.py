@@ -7,7 +7,8 @@ A line is one object, on stderr, at most two a second, and one every ten seconds
 
 `stage` is one of STAGES; `bytes` and `total` count the whole stage, all of its files together, and only grow unless a
 download has to start over; `file` is the one at hand. What nobody knows is null. `note` is a sentence about a pause, such as
-a server that is busy. The lines of a build end with those of its last stage; its result is on stdout.
+a server that is busy, or about why the next precision is tried, for which stages begin again.
+The lines of a build end with those of its last stage; its result is on stdout.
 """
 
 from __future__ import annotations

@@ -1,6 +1,5 @@
 """What `auto` builds, and what it does with a model that int8 does not suit."""
 
-import logging
 from pathlib import Path
 from typing import get_args
 
@@ -48,7 +47,7 @@ def test_cuda_by_name_is_not_silently_the_cpu(tiny_gguf: Path, tmp_path: Path) -
 
 
 def test_what_int8_does_not_suit_is_built_in_the_next_precision(
-    tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fetched once, said in one sentence, remembered: the next start neither fetches nor tries again."""
     monkeypatch.setattr(build, "precisions_to_try", lambda *_: ("int8", "fp32"))
@@ -57,10 +56,16 @@ def test_what_int8_does_not_suit_is_built_in_the_next_precision(
     monkeypatch.setattr(FileSource, "fetch", lambda self, *rest: (fetched.append(self), original(self, *rest))[1])
     monkeypatch.setitem(THRESHOLDS, "int8", (1.0, 0.0))
     source = str(tiny_gguf)
-    with caplog.at_level(logging.WARNING):
-        path = build_package(source, precision="auto", store=tmp_path / "store")
+    notes: list[tuple[str, str]] = []
+
+    def progress(stage: str, done: int, total: int | None, file: str | None = None, note: str | None = None) -> None:
+        if note is not None:
+            notes.append((stage, note))
+
+    path = build_package(source, precision="auto", store=tmp_path / "store", progress=progress)
     assert load_package(path, verify=True).manifest.precision == "fp32"
-    (said,) = caplog.messages
+    ((stage, said),) = notes
+    assert stage == "convert"
     assert said.startswith("In int8 the model agrees with fp32 on ")
     assert said.endswith(" Trying fp32.")
     assert build_package(source, precision="auto", store=tmp_path / "store") == path
