@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+from ai_assistant.provision.sources import shown_source
 from ai_assistant.settings import StandaloneSettings
 from ai_assistant.standalone.banner import ready_block
 from ai_assistant.standalone.commands import Commands
@@ -161,7 +162,7 @@ class Supervisor:
     async def _build(self, plan: Plan, *, draws: bool) -> Path:
         settings = plan.settings
         precision = "" if settings.precision == "auto" else f" ({settings.precision})"
-        async with self._console.step(f"Preparing the model {settings.model}{precision}", announced=draws):
+        async with self._console.step(f"Preparing the model {shown_source(settings.model)}{precision}", announced=draws):
             environment = common_environment(plan, "", "")
             return await self._commands_or_fail().build_model(
                 settings.model, settings.precision, settings.device, plan.store, environment

@@ -1,6 +1,7 @@
 """`hf://`: what is downloaded, what is pinned, and the sentence for everything that a hub may answer instead."""
 
 import hashlib
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -198,6 +199,18 @@ def test_something_else_answers(hub: Hub, fetch: Fetch, body: bytes) -> None:
     hub.faults = [Fault("/api/", status=200, body=body)]
     with pytest.raises(SourceError, match="does not answer like a model hub; check HF_ENDPOINT"):
         fetch()
+
+
+def test_a_password_in_the_endpoint_is_told_to_nobody(hub: Hub, fetch: Fetch) -> None:
+    endpoint = hub.url.replace("http://", "http://user:p@ss@")
+    hub.add("org/tiny", CHECKPOINT)
+    with pytest.raises(SourceError, match=rf"^{re.escape(hub.url)} does not accept the token in HF_TOKEN; make a new one at"):
+        fetch(HF_ENDPOINT=endpoint)
+    hub.faults = [Fault("/api/", status=200, body=b"[]")]
+    with pytest.raises(SourceError, match=rf"^{re.escape(hub.url)} does not answer like"):
+        fetch(HF_ENDPOINT=endpoint)
+    with pytest.raises(ConfigurationError, match=r"HF_ENDPOINT is 'ftp://hub'"):
+        HubSettings.of({"HF_ENDPOINT": "ftp://user:secret@hub"})
 
 
 def test_nobody_answers(fetch: Fetch, hub: Hub) -> None:

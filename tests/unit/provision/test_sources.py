@@ -12,7 +12,8 @@ import pytest
 
 from ai_assistant.errors import ChecksumMismatchError, SourceError
 from ai_assistant.provision.progress import no_progress
-from ai_assistant.provision.sources import parse_source
+from ai_assistant.provision.sources import parse_source, shown_source
+from ai_assistant.provision.sources.download import without_credentials
 from ai_assistant.provision.sources.https import HttpsSource
 from ai_assistant.provision.sources.retry import Retry
 
@@ -198,6 +199,42 @@ def test_other_content_is_refused_and_not_kept(web: Web, tmp_path: Path) -> None
 def test_a_password_in_the_address_stays_there(web: Web, tmp_path: Path) -> None:
     with_password = web.url.replace("http://", "http://user:secret@")
     source = parse_source(f"{with_password}#sha256={SHA256}")
+    assert source.given == f"{web.url}#sha256={SHA256}"
+    assert source.fetch(tmp_path, no_progress).resolved == web.url
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://host/m.gguf", "https://host/m.gguf"),
+        ("https://u:p@ss@host:8443/m.gguf#sha256=ab", "https://host:8443/m.gguf#sha256=ab"),
+        ("https://hf_token@host/m.gguf", "https://host/m.gguf"),
+        ("HTTPS://u:p@[::1]:9/m.gguf", "https://[::1]:9/m.gguf"),
+        ("https://host/m.gguf?X-Signature=abc&e=1#sha256=ab", "https://host/m.gguf#sha256=ab"),
+        ("https://u:se/cret@host/m.gguf", "https://..."),
+        ("https://u:p@[host/m.gguf", "https://..."),
+    ],
+)
+def test_what_is_shown_of_an_address(url: str, shown: str) -> None:
+    assert without_credentials(url) == shown_source(url) == shown
+
+
+@pytest.mark.parametrize("source", ["hf://gpt2@main", "hf://org/tiny@v1#a.gguf", "pypi://llm-tiny==1.0", "/models/why?.gguf"])
+def test_what_is_no_address_of_a_web_server_is_shown_as_it_is(source: str) -> None:
+    assert shown_source(source) == source
+
+
+@pytest.mark.parametrize(
+    "source", ["ftp://u:secret@host/m", "https://u:sec/ret@host/m", "https://u:secret@[host/m", "file://u:secret@host/m"]
+)
+def test_no_refusal_of_a_source_tells_its_password(source: str) -> None:
+    with pytest.raises(SourceError) as refused:
+        parse_source(source)
+    assert "ret@" not in str(refused.value)
+
+
+def test_a_signature_is_sent_but_not_recorded(web: Web, tmp_path: Path) -> None:
+    source = parse_source(f"{web.url}?X-Signature=secret#sha256={SHA256}")
     assert source.given == f"{web.url}#sha256={SHA256}"
     assert source.fetch(tmp_path, no_progress).resolved == web.url
 

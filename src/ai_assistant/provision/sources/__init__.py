@@ -15,7 +15,7 @@ from ai_assistant.provision.sources.hub import HubSource
 from ai_assistant.provision.sources.pypi import PypiSource
 from ai_assistant.provision.sources.source import FetchedModel, Source
 
-__all__ = ["FetchedModel", "Source", "parse_source"]
+__all__ = ["FetchedModel", "Source", "parse_source", "shown_source"]
 
 # What is copied from a browser's address line.
 _HUB_PAGE = re.compile(r"/([^/]+/[^/]+)(?:/(?:tree|blob|resolve)/([^/]+)(?:/(.+))?)?/?")
@@ -45,18 +45,37 @@ def parse_source(text: str) -> Source:
         return FileSource(given, _file_url_path(given))
     if scheme in {"https", "http"}:
         return _https(given)
-    raise SourceError(f"The source {given!r} has an unknown scheme; write {_FORMS}.")
+    raise SourceError(f"The source {without_credentials(given)!r} has an unknown scheme; write {_FORMS}.")
+
+
+def shown_source(text: str) -> str:
+    """The source for a message, without a password that its address may hold."""
+    return without_credentials(text) if text.strip().lower().startswith(("https:", "http:")) else text
 
 
 def _file_url_path(given: str) -> Path:
-    parts = urlsplit(given)
+    parts = _address(given)
     if parts.netloc not in {"", "localhost"}:
-        raise SourceError(f"The source {given!r} names another machine; write file:///PATH with three slashes.")
+        raise SourceError(
+            f"The source {without_credentials(given)!r} names another machine; write file:///PATH with three slashes."
+        )
     return Path(unquote(parts.path))
 
 
+def _address(given: str) -> SplitResult:
+    try:
+        parts = urlsplit(given)
+        _ = parts.port  # it is read only now
+    except ValueError as error:
+        raise SourceError(
+            f"The source {without_credentials(given)!r} is no address; in a user name or a password write / as %2F,"
+            " [ as %5B and ] as %5D."
+        ) from error
+    return parts
+
+
 def _https(given: str) -> Source:
-    parts = urlsplit(given)
+    parts = _address(given)
     shown = without_credentials(given)
     name = PurePosixPath(unquote(parts.path)).name
     if not parts.netloc or not (name.lower().endswith(".gguf") or is_archive(name)):

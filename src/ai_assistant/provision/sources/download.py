@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -48,8 +49,13 @@ class RemoteFile:
 
 
 def without_credentials(url: str) -> str:
-    """The address without a user name and password: neither belongs into an error or a manifest."""
-    return re.sub(r"^(\w+://)[^/@]*@", r"\1", url)
+    """The address without user name, password and query, which may be a signature: they belong into no error and no manifest."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # a password with a slash in it ends what is read as the host
+    except ValueError:
+        return f"{url.partition('://')[0]}://..."
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 
 
 def open_client(headers: dict[str, str] | None = None) -> httpx.Client:

@@ -106,13 +106,14 @@ class HubRepository:
             return parse(response.content)
         except ValidationError as error:
             raise SourceError(
-                f"{self._settings.endpoint} does not answer like a model hub; check HF_ENDPOINT, and whether something on the"
-                " way answers in its place (a proxy, a login page)."
+                f"{without_credentials(self._settings.endpoint)} does not answer like a model hub; check HF_ENDPOINT, and whether"
+                " something on the way answers in its place (a proxy, a login page)."
             ) from error
 
 
 def _refused(response: httpx.Response, name: str, settings: HubSettings) -> str:
-    host, page = settings.endpoint, f"{settings.endpoint}/{name}"
+    host = without_credentials(settings.endpoint)
+    page = f"{host}/{name}"
     code, message = response.headers.get("X-Error-Code", ""), response.headers.get("X-Error-Message", "")
     status = response.status_code
     if code == "GatedRepo":

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ai_assistant.errors import ConfigurationError
+from ai_assistant.provision.sources.download import without_credentials
 
 _DEFAULT_ENDPOINT = "https://huggingface.co"
 _TRUE = {"1", "ON", "YES", "TRUE"}
@@ -28,7 +29,7 @@ class HubSettings:
         endpoint = environment.get("HF_ENDPOINT", "").strip().rstrip("/") or _DEFAULT_ENDPOINT
         parts = urlsplit(endpoint)
         if parts.scheme not in {"http", "https"} or not parts.netloc:
-            raise ConfigurationError(f"HF_ENDPOINT is {endpoint!r}; write it as https://HOST.")
+            raise ConfigurationError(f"HF_ENDPOINT is {without_credentials(endpoint)!r}; write it as https://HOST.")
         return cls(
             endpoint=endpoint,
             token=_token(environment),
