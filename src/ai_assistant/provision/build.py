@@ -50,7 +50,7 @@ from ai_assistant.provision.store import ModelStore
 from ai_assistant.provision.verification import check_answers, check_rows, encoded, logits_bytes, measure_accuracy
 
 # Raised whenever the same source leads to another package than before.
-BUILDER_VERSION = 2
+BUILDER_VERSION = 3
 
 _REFERENCE_PRECISION = "fp32"
 # The graphs use nothing newer, and the newest onnxruntime-gpu is older than the newest onnxruntime.
@@ -64,6 +64,8 @@ class _Recipe:
     """All that decides what comes out of a build; several precisions, joined by commas, are tried until one is exact enough."""
 
     source: str
+    # `auto` may end in an exported model, in fp32, which is no answer to one of its precisions asked for by name.
+    asked: str
     precision: str
     builder_version: int
     allow_inaccurate: bool
@@ -99,11 +101,11 @@ def build_package(
     EXPORTERS; `export_python` is the program of the environment that optimum is in, None: the one that `make export` makes.
     """
     precisions = precisions_to_try(precision, device)
-    chosen = Exporter(exporter, ",".join(precisions), export_python)
+    chosen = Exporter(exporter, precision, export_python)
     report = progress or no_progress
     parsed = parse_source(source)
     model_store = ModelStore(store)
-    recipe = _Recipe("", ",".join(precisions), BUILDER_VERSION, allow_inaccurate, exporter)
+    recipe = _Recipe("", precision, ",".join(precisions), BUILDER_VERSION, allow_inaccurate, exporter)
     try:
         recipe = replace(recipe, source=parsed.pin(report))
     except SourceUnreachableError as error:

@@ -9,6 +9,7 @@ from ai_assistant.errors import ConfigurationError, UnsupportedModelError
 from ai_assistant.provision.checkpoint import Checkpoint
 from ai_assistant.provision.checkpoints import open_checkpoint
 from ai_assistant.provision.export_process import HOW_TO_GET_ONE, find_export_python
+from ai_assistant.provision.precision_choice import AUTO as ANY_PRECISION
 
 AUTO, OWN, OPTIMUM = "auto", "own", "optimum"
 EXPORTERS = (AUTO, OWN, OPTIMUM)
@@ -17,7 +18,7 @@ _PRECISION = "fp32"
 
 @dataclass(frozen=True)
 class Exporter:
-    """The choice that was made for a build; of several precisions, joined by commas, any will do."""
+    """The choice that was made for a build; of several precisions, joined by commas, and of `auto` any will do."""
 
     name: str
     precision: str
@@ -61,7 +62,7 @@ class Exporter:
         return python
 
     def _check_precision(self, reason: str = "") -> None:
-        if _PRECISION not in self.precision.split(","):
+        if not {_PRECISION, ANY_PRECISION} & set(self.precision.split(",")):
             raise UnsupportedModelError(
                 f"{reason} What optimum exports is served in {_PRECISION} only; build it with --precision {_PRECISION}.".lstrip()
             )

@@ -113,6 +113,7 @@ def test_the_choice_is_checked_first(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModelError, match=r"^What optimum exports.*--precision fp32"):
         Exporter("optimum", "int8", None)
     assert Exporter("optimum", "int8,fp32", None).open(tmp_path) is None
+    assert Exporter("optimum", "auto", None).open(tmp_path) is None
     gguf = tmp_path / "m.gguf"
     gguf.write_bytes(os.urandom(8))
     with pytest.raises(UnsupportedModelError, match=r"m.gguf is no checkpoint in safetensors"):

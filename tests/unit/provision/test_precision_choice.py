@@ -1,21 +1,25 @@
 """What `auto` builds, and what it does with a model that int8 does not suit."""
 
+import sys
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import onnxruntime
 import pytest
 
 from ai_assistant.engine.device import CUDA
 from ai_assistant.engine.model_package import load_package
-from ai_assistant.errors import ConfigurationError
+from ai_assistant.errors import ConfigurationError, UnsupportedModelError
 from ai_assistant.provision import build
 from ai_assistant.provision.build import build_package
 from ai_assistant.provision.graph import PRECISIONS
 from ai_assistant.provision.precision_choice import AUTO, automatic_precisions, precisions_to_try
+from ai_assistant.provision.sources import FetchedModel
 from ai_assistant.provision.sources.file import FileSource
 from ai_assistant.provision.verification import THRESHOLDS
 from ai_assistant.settings import ModelSettings
+from unit.provision.tiny_checkpoint import write_checkpoint
+from unit.provision.tiny_llama import TinyLlama
 
 
 def test_a_named_precision_is_the_only_one() -> None:
@@ -71,6 +75,30 @@ def test_what_int8_does_not_suit_is_built_in_the_next_precision(
     assert build_package(source, precision="auto", store=tmp_path / "store") == path
     assert len(fetched) == 1
     assert [entry.name for entry in (tmp_path / "store" / "tmp").iterdir()] == []
+
+
+def test_auto_may_export_where_half_is_built_and_half_by_name_may_not(
+    tiny: TinyLlama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "precisions_to_try", lambda precision, _: ("fp16",))
+    checkpoint = write_checkpoint(tmp_path / "model", tiny, config={"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]})
+    tiny_package = Path(build_package(str(write_checkpoint(tmp_path / "other", tiny)), store=tmp_path / "store"))
+    exports: list[FetchedModel] = []
+
+    def export(self: object, fetched: FetchedModel) -> Path:
+        exports.append(fetched)
+        return tiny_package
+
+    monkeypatch.setattr(build._Build, "_run_export", export)
+    python = Path(sys.executable)
+    options: dict[str, Any] = {"export_python": python, "store": tmp_path / "store"}
+    assert build_package(str(checkpoint), precision="auto", **options) == tiny_package
+    assert len(exports) == 1
+    # What was remembered of `auto` is no answer to it.
+    with pytest.raises(UnsupportedModelError, match=r"GPT2LMHeadModel is not supported.*--precision fp32"):
+        build_package(str(checkpoint), precision="fp16", **options)
+    assert build_package(str(checkpoint), precision="auto", **options) == tiny_package
+    assert len(exports) == 1
 
 
 def test_every_precision_that_can_be_built_can_be_set() -> None:
