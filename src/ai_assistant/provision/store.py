@@ -115,12 +115,12 @@ class ModelStore:
 
     def last_built(self, given: str, recipe: Mapping[str, object]) -> Path | None:
         """The whole package last built of a source that was written as `given`, whatever that meant then, by such a recipe."""
-        wanted = {**recipe, "given": given}
-        wanted.pop("source", None)
+        wanted = _without_content({**recipe, "given": given})
         found: list[tuple[float, str]] = []
         for path in (self.root / "recipes").glob("*.json"):
             with suppress(OSError, ValueError, AttributeError):
-                if wanted.items() <= json.loads(path.read_text(encoding="utf-8")).items():
+                # Compared whole: a key that only one of them has means another recipe.
+                if wanted == _without_content(json.loads(path.read_text(encoding="utf-8"))):
                     found.append((path.stat().st_mtime, path.stem))
         return next((package for _, key in sorted(found, reverse=True) if (package := self.built_from(key))), None)
 
@@ -230,6 +230,11 @@ def _stored(path: Path) -> StoredPackage:
         return StoredPackage(path.name, path, load_package(path))
     except ModelPackageError as error:
         return StoredPackage(path.name, path, None, error.message)
+
+
+def _without_content(recipe: Mapping[str, object]) -> dict[str, object]:
+    """What was asked for, without what a source's name meant then and what came out of it."""
+    return {name: value for name, value in recipe.items() if name not in {"source", "digest"}}
 
 
 def _plain_digest(digest: str) -> str:

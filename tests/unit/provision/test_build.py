@@ -271,6 +271,20 @@ def test_a_recipe_cannot_lead_out_of_the_store(tiny_gguf: Path, tmp_path: Path) 
     assert ModelStore(tmp_path / "store").built_from(recipe.stem) is None
 
 
+def test_what_was_built_by_another_exporter_is_not_what_was_last_built(tiny_gguf: Path, tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "store")
+    package = build_package(str(tiny_gguf), store=store.root)
+    (file,) = (store.root / "recipes").iterdir()
+    recipe = json.loads(file.read_text())
+    asked = {name: value for name, value in recipe.items() if name not in {"given", "digest"}}
+    assert "exporter" not in asked  # it is `auto`
+    assert store.last_built(str(tiny_gguf), {**asked, "source": "what it means now"}) == package
+    file.write_text(json.dumps({**recipe, "exporter": "optimum"}))
+    assert store.last_built(str(tiny_gguf), asked) is None
+    assert store.last_built(str(tiny_gguf), {**asked, "exporter": "optimum"}) == package
+    assert store.last_built("another", {**asked, "exporter": "optimum"}) is None
+
+
 def test_the_default_store() -> None:
     assert default_store({"AI_ASSISTANT_MODEL_STORE": "/m", "AI_ASSISTANT_DATA_DIR": "/d"}) == Path("/m")
     assert default_store({"AI_ASSISTANT_DATA_DIR": "/d", "XDG_DATA_HOME": "/x"}) == Path("/d/models")
