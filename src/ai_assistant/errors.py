@@ -187,6 +187,10 @@ class UnsupportedModelError(ModelError):
     code = "unsupported_model"
 
 
+class UnsupportedArchitectureError(UnsupportedModelError):
+    """The model computes what our own graph writer does not know; an exporter may."""
+
+
 class ModelRejectedError(ModelError):
     """The model package is below the accuracy threshold of its precision."""
 

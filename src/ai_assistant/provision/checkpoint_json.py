@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ai_assistant.errors import ModelPackageError, UnsupportedModelError
+from ai_assistant.errors import ModelPackageError, UnsupportedArchitectureError, UnsupportedModelError
 
 CONFIG_FILE = "config.json"
 
@@ -55,9 +55,9 @@ def token_ids(value: Any, file: str) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def unsupported(what: str) -> UnsupportedModelError:
-    """The sentence about something that a model uses."""
-    return UnsupportedModelError(f"This model uses {what}, which is not supported.")
+def unsupported(what: str) -> UnsupportedArchitectureError:
+    """The sentence about something that a model computes with."""
+    return UnsupportedArchitectureError(f"This model uses {what}, which is not supported.")
 
 
 def validated(model: type[_Section], content: dict[str, Any]) -> _Section:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ai_assistant.errors import ConfigurationError, UnsupportedModelError
+from ai_assistant.errors import ConfigurationError, UnsupportedArchitectureError, UnsupportedModelError
 from ai_assistant.provision.checkpoint import Checkpoint
 from ai_assistant.provision.checkpoints import open_checkpoint
 from ai_assistant.provision.export_process import HOW_TO_GET_ONE, find_export_python
@@ -33,12 +33,12 @@ class Exporter:
     def open(self, path: Path) -> Checkpoint | None:
         """The model for our own graph writer, or None where optimum is to export it.
 
-        Raises UnsupportedModelError, which says what is unsupported and what would help.
+        Raises UnsupportedModelError, which says what is unsupported and what would help: optimum for an architecture only.
         """
         if self.name != OPTIMUM:
             try:
                 return open_checkpoint(path)
-            except UnsupportedModelError as error:
+            except UnsupportedArchitectureError as error:
                 if self.name == OWN or not path.is_dir():
                     raise
                 if find_export_python(self.python) is None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from ai_assistant.engine.model_package import Architecture
-from ai_assistant.errors import ModelPackageError, UnsupportedModelError
+from ai_assistant.errors import ModelPackageError, UnsupportedArchitectureError, UnsupportedModelError
 from ai_assistant.provision.checkpoint_json import (
     CONFIG_FILE,
     Count,
@@ -97,6 +97,7 @@ class _Config(Section):
 def read_config(folder: Path) -> ModelConfig:
     """Understands `folder / config.json`; raises UnsupportedModelError and ModelPackageError."""
     content = read_json_object(folder / CONFIG_FILE)
+    _refuse_quantised(content)
     family = _supported_family(content)
     _refuse_unsupported(content)
     config = validated(_Config, content)
@@ -150,13 +151,13 @@ def _supported_family(content: dict[str, Any]) -> str:
     given = classes[0] if isinstance(classes, list) and classes else None
     if not isinstance(family, str) or family not in FAMILIES or given not in (None, FAMILIES[family].class_name):
         supported = ", ".join(sorted(entry.class_name for entry in FAMILIES.values()))
-        raise UnsupportedModelError(
+        raise UnsupportedArchitectureError(
             f"The architecture {given or family or 'of this model'} is not supported directly; supported are {supported}."
         )
     return family
 
 
-def _refuse_unsupported(content: dict[str, Any]) -> None:
+def _refuse_quantised(content: dict[str, Any]) -> None:
     quantization = content.get("quantization_config") or content.get("compression_config")
     if quantization:
         method = quantization.get("quant_method") if isinstance(quantization, dict) else None
@@ -164,9 +165,12 @@ def _refuse_unsupported(content: dict[str, Any]) -> None:
             f"The model is quantised ({method or 'quantization_config'}), which is not supported;"
             " choose its original weights, --precision makes them small here."
         )
+
+
+def _refuse_unsupported(content: dict[str, Any]) -> None:
     auto_map = content.get("auto_map")
     if isinstance(auto_map, dict) and "AutoModelForCausalLM" in auto_map:
-        raise unsupported("code of its own (auto_map)")
+        raise UnsupportedModelError("This model uses code of its own (auto_map), which is not supported.")
     for key, ordinary in _ORDINARY.items():
         if key in content and content[key] not in ordinary:
             raise unsupported(f"{key} = {content[key]}")
@@ -177,7 +181,7 @@ def _check_heads(heads: int, kv_heads: int, head_size: int) -> None:
         raise ModelPackageError(f"{heads} heads cannot share {kv_heads} keys and values; {CONFIG_FILE} is damaged.")
     # ONNX Runtime's attention with rotation asks for it.
     if head_size % 16:
-        raise UnsupportedModelError(f"A head size of {head_size} is not supported: it must be a multiple of 16.")
+        raise UnsupportedArchitectureError(f"A head size of {head_size} is not supported: it must be a multiple of 16.")
 
 
 def _window_of_all_layers(config: _Config, family: str, window: int | None, positions: int) -> int | None:

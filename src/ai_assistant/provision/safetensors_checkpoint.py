@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from ai_assistant.engine.model_package import Architecture
-from ai_assistant.errors import ModelPackageError, UnsupportedModelError
+from ai_assistant.errors import ModelPackageError, UnsupportedArchitectureError
 from ai_assistant.provision.checkpoint import TokenizerFiles, Weights
 from ai_assistant.provision.folder_tokenizer import read_tokenizer
 from ai_assistant.provision.model_config import ModelConfig, read_config
@@ -82,7 +82,7 @@ class SafetensorsCheckpoint:
             # Some tools save the embedding a second time; transformers does not read it either.
             found.discard(_LM_HEAD)
         if unknown := sorted(found - expected.keys()):
-            raise UnsupportedModelError(
+            raise UnsupportedArchitectureError(
                 f"The model has tensors that its config.json does not explain ({', '.join(unknown[:3])}); it is not supported."
             )
         for name, shape in expected.items():

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,8 @@ from ai_assistant.errors import AssistantError, ConfigurationError, ExportError,
 from ai_assistant.provision.export_process import find_export_python, run_export
 from ai_assistant.provision.exporter import Exporter
 from ai_assistant.provision.progress import EXPORT, no_progress
+from unit.provision.tiny_checkpoint import write_checkpoint
+from unit.provision.tiny_llama import TinyLlama
 
 
 def program(folder: Path, *lines: str) -> Path:
@@ -118,3 +121,43 @@ def test_the_choice_is_checked_first(tmp_path: Path) -> None:
     gguf.write_bytes(os.urandom(8))
     with pytest.raises(UnsupportedModelError, match=r"m.gguf is no checkpoint in safetensors"):
         Exporter("optimum", "fp32", None).open(gguf)
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}, "GPT2LMHeadModel is not supported"),
+        ({"rope_scaling": {"rope_type": "longrope"}}, "rope scaling of the kind longrope"),
+        ({"hidden_act": "gelu"}, "hidden_act = gelu"),
+        ({"head_dim": 24}, "A head size of 24"),
+    ],
+)
+def test_what_our_graphs_do_not_compute_optimum_may(
+    tmp_path: Path, tiny: TinyLlama, monkeypatch: pytest.MonkeyPatch, config: dict[str, Any], sentence: str
+) -> None:
+    checkpoint = write_checkpoint(tmp_path, tiny, config=config)
+    assert Exporter("auto", "fp32", Path(sys.executable)).open(checkpoint) is None
+    monkeypatch.setattr("ai_assistant.provision.exporter.find_export_python", lambda given: None)
+    with pytest.raises(UnsupportedModelError, match=f"{sentence}.*optimum may be able to export it.*make export"):
+        Exporter("auto", "fp32", None).open(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"quantization_config": {"quant_method": "gptq"}}, "quantised"),
+        ({"quantization_config": {"quant_method": "awq"}, "model_type": "gpt2"}, "quantised"),
+        ({"auto_map": {"AutoModelForCausalLM": "modeling.Own"}}, "auto_map"),
+        ({"eos_token_id": None}, "names no token that ends an answer"),
+    ],
+)
+@pytest.mark.parametrize("python", [None, Path(sys.executable)])
+def test_what_optimum_would_not_mend_suggests_no_export(
+    tmp_path: Path, tiny: TinyLlama, config: dict[str, Any], sentence: str, python: Path | None
+) -> None:
+    checkpoint = write_checkpoint(tmp_path, tiny, config=config)
+    for name in ("generation_config.json", "tokenizer_config.json", "special_tokens_map.json"):
+        (checkpoint / name).unlink(missing_ok=True)
+    with pytest.raises(UnsupportedModelError, match=sentence) as refused:
+        Exporter("auto", "fp32", python).open(checkpoint)
+    assert "optimum" not in refused.value.message
