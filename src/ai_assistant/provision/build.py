@@ -30,7 +30,7 @@ from ai_assistant.errors import ModelPackageError, ModelRejectedError, SourceUnr
 from ai_assistant.provision.calibration import CALIBRATED, calibrate
 from ai_assistant.provision.checkpoint import Checkpoint, TokenizerFiles
 from ai_assistant.provision.disk import require_space, writing_to
-from ai_assistant.provision.exported_model import check_exported, export_bytes, export_memory, export_model
+from ai_assistant.provision.exported_model import check_exported, export_bytes, export_memory, export_model, model_name
 from ai_assistant.provision.exporter import AUTO, Exporter
 from ai_assistant.provision.graph import (
     PRECISIONS,
@@ -41,6 +41,7 @@ from ai_assistant.provision.graph import (
     write_graph,
 )
 from ai_assistant.provision.memory import memory_limit, require_export_memory, require_memory
+from ai_assistant.provision.model_card import card_licence
 from ai_assistant.provision.package_files import describe_files
 from ai_assistant.provision.passages import CALIBRATION_PASSAGES
 from ai_assistant.provision.precision_choice import precisions_to_try
@@ -197,7 +198,8 @@ class _Build:
             self._export.mkdir()
             exported = export_model(fetched.path, self._folder, self._export, python, self._progress)
             self._progress(VERIFY, 0, None)
-            manifest = check_exported(exported, self._folder, self._export, self._package_source(fetched, None, fetched.licence))
+            source = self._package_source(fetched, model_name(fetched.path), card_licence(fetched.path) or fetched.licence)
+            manifest = check_exported(exported, self._folder, self._export, source)
             (self._folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
             return self._store.publish(self._folder, manifest.digest)
 

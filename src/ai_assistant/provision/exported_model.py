@@ -29,7 +29,9 @@ from ai_assistant.engine.model_package import (
 from ai_assistant.engine.model_runner import ModelRunner
 from ai_assistant.engine.tokenizer import Tokenizer
 from ai_assistant.errors import ExportError, SourceError, UnsupportedModelError
+from ai_assistant.provision.checkpoint_json import CONFIG_FILE, read_json_object
 from ai_assistant.provision.export_process import run_export
+from ai_assistant.provision.model_card import hub_name
 from ai_assistant.provision.package_files import describe_files
 from ai_assistant.provision.passages import PASSAGES
 from ai_assistant.provision.progress import Progress
@@ -74,6 +76,11 @@ def export_bytes(checkpoint: Path) -> int:
         raise SourceError(f"{checkpoint} is no checkpoint that can be exported: {error}.") from error
     is_half = config.get("dtype", config.get("torch_dtype")) in {"float16", "bfloat16"} if isinstance(config, dict) else False
     return 2 * weights * (2 if is_half else 1)
+
+
+def model_name(checkpoint: Path) -> str | None:
+    """The model's name on a hub, where config.json has one."""
+    return hub_name(read_json_object(checkpoint / CONFIG_FILE).get("_name_or_path"))
 
 
 def export_memory(checkpoint: Path) -> int:

@@ -6,7 +6,6 @@ Where a key is missing, it means what transformers takes it for.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from ai_assistant.provision.checkpoint_json import (
     unsupported,
     validated,
 )
+from ai_assistant.provision.model_card import hub_name
 from ai_assistant.provision.rope_config import read_rotation
 
 
@@ -46,9 +46,6 @@ FAMILIES = {
     "qwen3": _Family("Qwen3ForCausalLM", kv_heads=32, head_size=128, sliding_window=4096),
 }
 
-
-# The key holds a path just as often.
-_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 # Keys that change what a model computes, and the values with which they do not.
 _ORDINARY: dict[str, tuple[Any, ...]] = {
@@ -108,7 +105,7 @@ def read_config(folder: Path) -> ModelConfig:
         raise UnsupportedModelError(f"The model's {first['loc'][0]} makes no sense: {first['msg']}.") from error
     return ModelConfig(
         architecture=architecture,
-        name=config.name_or_path if _HUB_NAME.fullmatch(config.name_or_path or "") else None,
+        name=hub_name(config.name_or_path),
         is_tied=config.tie_word_embeddings,
         optional_weights=_optional_weights(config, family),
         eos_token_ids=token_ids(content.get("eos_token_id"), CONFIG_FILE),

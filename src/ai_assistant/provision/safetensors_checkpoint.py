@@ -9,6 +9,7 @@ from ai_assistant.engine.model_package import Architecture
 from ai_assistant.errors import ModelPackageError, UnsupportedArchitectureError
 from ai_assistant.provision.checkpoint import TokenizerFiles, Weights
 from ai_assistant.provision.folder_tokenizer import read_tokenizer
+from ai_assistant.provision.model_card import card_licence
 from ai_assistant.provision.model_config import ModelConfig, read_config
 from ai_assistant.provision.safetensors_file import SafetensorsFolder
 
@@ -30,7 +31,6 @@ _MODULES = {
 _BIAS = "_bias"
 # Tables that old versions of transformers saved; they follow from config.json.
 _DERIVED = re.compile(r"model\.(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq")
-_LICENCE = re.compile(r"^license:[ \t]*[\"']?([\w.+-]+)", re.MULTILINE)
 
 
 class SafetensorsCheckpoint:
@@ -48,7 +48,7 @@ class SafetensorsCheckpoint:
         self._tokenizer, vocab_size = read_tokenizer(folder, rows=padded.vocab_size, eos_token_ids=self._config.eos_token_ids)
         self.architecture: Architecture = padded.model_copy(update={"vocab_size": vocab_size})
         self.name = self._config.name
-        self.licence = _licence(folder)
+        self.licence = card_licence(folder)
         self.is_tied = self._config.is_tied
 
     def embedding(self) -> Weights:
@@ -121,13 +121,3 @@ def _expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     if not config.is_tied:
         shapes[_LM_HEAD] = (architecture.vocab_size, hidden)
     return shapes
-
-
-def _licence(folder: Path) -> str | None:
-    """What the head of the model card says."""
-    try:
-        _, head, _ = (folder / "README.md").read_text(encoding="utf-8").split("---", 2)
-    except (OSError, ValueError):
-        return None
-    match = _LICENCE.search(head)
-    return match[1] if match else None

@@ -15,19 +15,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ai_assistant.engine.model_package import load_package
+from ai_assistant.engine.model_package import Manifest, PackageSource, load_package
 from ai_assistant.errors import (
     ConfigurationError,
+    ExportError,
     ModelPackageError,
     ModelRejectedError,
     NoSpaceError,
     NotFoundError,
     SourceError,
 )
+from ai_assistant.provision import build
 from ai_assistant.provision.build import build_package
 from ai_assistant.provision.disk import writing_to
 from ai_assistant.provision.graph_session import GraphSession
 from ai_assistant.provision.store import ModelStore, default_store
+from unit.provision.tiny_checkpoint import write_checkpoint
 from unit.provision.tiny_llama import TinyLlama
 
 
@@ -283,6 +286,26 @@ def test_what_was_built_by_another_exporter_is_not_what_was_last_built(tiny_gguf
     assert store.last_built(str(tiny_gguf), asked) is None
     assert store.last_built(str(tiny_gguf), {**asked, "exporter": "optimum"}) == package
     assert store.last_built("another", {**asked, "exporter": "optimum"}) is None
+
+
+@pytest.mark.parametrize("card", ["---\nlicense: mit\n---\n# A model\n", None])
+def test_an_exported_package_keeps_name_and_licence(
+    tiny: TinyLlama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, card: str | None
+) -> None:
+    checkpoint = write_checkpoint(tmp_path / "model", tiny, config={"_name_or_path": "org/tiny"})
+    if card is not None:
+        (checkpoint / "README.md").write_text(card)
+    sources: list[PackageSource] = []
+
+    def check(exported: object, folder: Path, work: Path, source: PackageSource) -> Manifest:
+        sources.append(source)
+        raise ExportError("That is all that is asked here.")
+
+    monkeypatch.setattr(build, "export_model", lambda *_: None)
+    monkeypatch.setattr(build, "check_exported", check)
+    with pytest.raises(ExportError):
+        build_package(str(checkpoint), exporter="optimum", export_python=Path(sys.executable), store=tmp_path / "store")
+    assert [(source.name, source.licence) for source in sources] == [("org/tiny", card and "mit")]
 
 
 def test_the_default_store() -> None:
