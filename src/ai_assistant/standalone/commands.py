@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ai_assistant.errors import AssistantError
+from ai_assistant.provision.sources import shown_source
 from ai_assistant.standalone.console import Console
 from ai_assistant.standalone.launch import dying_with_parent
 from ai_assistant.standalone.output import LogFile, readable
@@ -67,11 +68,12 @@ class Commands:
         code = await self._run(arguments, environment, results.append, None if self._console.is_terminal else take_error)
         if code:
             detail = f": {remarks[-1].removeprefix('error: ')}" if remarks else "; the reason stands above."
-            raise CommandFailedError(f"The model package of {source} cannot be built{detail}")
+            raise CommandFailedError(f"The model package of {shown_source(source)} cannot be built{detail}")
         for remark in remarks:
             self._console.say(f"model: {readable(remark)}")
         if not results or not (package := Path(results[-1].strip())).is_dir():
-            raise CommandFailedError(f"Building the model package of {source} gave no folder: {''.join(results) or 'no output'}")
+            output = "".join(results) or "no output"
+            raise CommandFailedError(f"Building the model package of {shown_source(source)} gave no folder: {output}")
         return package
 
     async def end(self, seconds: float = 0.5) -> None:
