@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,16 +11,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import Field
 
 from ai_assistant.engine.model_package import load_package
 from ai_assistant.errors import AssistantError
 from ai_assistant.provision.build import build_package
 from ai_assistant.provision.disk import megabytes
-from ai_assistant.provision.export_process import VARIABLE as EXPORT_PYTHON
 from ai_assistant.provision.listing import record, table
-from ai_assistant.provision.precision_choice import AUTO
 from ai_assistant.provision.progress import progress_view
-from ai_assistant.provision.store import DIGEST_BEGINNING, ModelStore, default_store, folder_bytes
+from ai_assistant.provision.store import DIGEST_BEGINNING, ModelStore, folder_bytes
+from ai_assistant.settings import ModelSettings, default_data_dir
 
 _FAILED = 1
 _INTERRUPTED = 130
@@ -31,9 +30,20 @@ model_app = typer.Typer(help="Build and manage model packages.", no_args_is_help
 StoreOption = Annotated[
     Path | None,
     typer.Option(
-        "--store", help="Folder with the packages. [default: $AI_ASSISTANT_MODEL_STORE, else `models` in the data folder]"
+        "--store",
+        help="Folder with the packages.  [setting: AI_ASSISTANT_MODEL_STORE; default: `models` in AI_ASSISTANT_DATA_DIR]",
     ),
 ]
+
+
+class _Settings(ModelSettings):
+    """What options that were left out mean: the same as to a worker and to `ai-assistant up`."""
+
+    data_dir: Path = Field(default_factory=default_data_dir)
+
+    @property
+    def store(self) -> Path:
+        return (self.model_store or self.data_dir / "models").expanduser()
 
 
 @model_app.command()
@@ -46,15 +56,16 @@ def build(
         ),
     ],
     precision: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="fp32, int8, int8-weights, int4, or fp16 (for CUDA); auto: fp16 where CUDA can be used, else int8 or the next"
-            " that is exact enough."
+            " that is exact enough.  [setting: AI_ASSISTANT_PRECISION; default: auto]"
         ),
-    ] = AUTO,
+    ] = None,
     device: Annotated[
-        str, typer.Option(envvar="AI_ASSISTANT_DEVICE", help="What auto builds for: cpu, cuda, cuda:INDEX, or auto.")
-    ] = "auto",
+        str | None,
+        typer.Option(help="What auto builds for: cpu, cuda, cuda:INDEX, or auto.  [setting: AI_ASSISTANT_DEVICE; default: auto]"),
+    ] = None,
     exporter: Annotated[
         str,
         typer.Option(
@@ -74,15 +85,18 @@ def build(
 
     For hf://, HF_TOKEN opens private and gated models, HF_ENDPOINT names another hub, and with HF_HUB_OFFLINE=1 no hub is asked:
     what was built of the same source before is taken from the store.
+
+    Settings (AI_ASSISTANT_*) come from the environment and from .env; options win.
     """
     with _errors_as_sentences(), progress_view(sys.stderr) as progress:
+        settings = _Settings.load()
         folder = build_package(
             source,
-            precision=precision,
-            device=device,
+            precision=precision or settings.precision,
+            device=device or settings.device,
             exporter=exporter,
-            export_python=Path(given) if (given := os.environ.get(EXPORT_PYTHON)) else None,
-            store=_store(store),
+            export_python=settings.export_python,
+            store=store or settings.store,
             allow_inaccurate=allow_inaccurate,
             progress=progress,
         )
@@ -149,7 +163,7 @@ def remove(
 
 
 def _store(option: Path | None) -> Path:
-    return option if option is not None else default_store(os.environ)
+    return option or _Settings.load().store
 
 
 @contextmanager

@@ -39,16 +39,6 @@ _DOWNLOAD_SECONDS = 7 * 24 * 3600.0
 _REMOVED = ".removed."
 
 
-def default_store(environment: Mapping[str, str]) -> Path:
-    """AI_ASSISTANT_MODEL_STORE, or `models` in the data folder."""
-    if store := environment.get("AI_ASSISTANT_MODEL_STORE"):
-        return Path(store)
-    if data := environment.get("AI_ASSISTANT_DATA_DIR"):
-        return Path(data) / "models"
-    shared = environment.get("XDG_DATA_HOME")
-    return (Path(shared) if shared else Path.home() / ".local/share") / "ai-assistant" / "models"
-
-
 @dataclass(frozen=True)
 class StoredPackage:
     """A folder that is named like a package; `problem` says why it is not a whole one."""

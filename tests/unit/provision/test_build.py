@@ -29,7 +29,7 @@ from ai_assistant.provision import build
 from ai_assistant.provision.build import build_package
 from ai_assistant.provision.disk import writing_to
 from ai_assistant.provision.graph_session import GraphSession
-from ai_assistant.provision.store import ModelStore, default_store
+from ai_assistant.provision.store import ModelStore
 from unit.provision.tiny_checkpoint import write_checkpoint
 from unit.provision.tiny_llama import TinyLlama
 
@@ -306,13 +306,6 @@ def test_an_exported_package_keeps_name_and_licence(
     with pytest.raises(ExportError):
         build_package(str(checkpoint), exporter="optimum", export_python=Path(sys.executable), store=tmp_path / "store")
     assert [(source.name, source.licence) for source in sources] == [("org/tiny", card and "mit")]
-
-
-def test_the_default_store() -> None:
-    assert default_store({"AI_ASSISTANT_MODEL_STORE": "/m", "AI_ASSISTANT_DATA_DIR": "/d"}) == Path("/m")
-    assert default_store({"AI_ASSISTANT_DATA_DIR": "/d", "XDG_DATA_HOME": "/x"}) == Path("/d/models")
-    assert default_store({"XDG_DATA_HOME": "/x"}) == Path("/x/ai-assistant/models")
-    assert default_store({}) == Path.home() / ".local/share/ai-assistant/models"
 
 
 def test_a_missing_source_leaves_no_store(tmp_path: Path) -> None:

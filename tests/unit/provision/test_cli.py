@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -50,6 +51,60 @@ def test_the_store_comes_from_the_environment(tiny_gguf: Path, tmp_path: Path, m
     monkeypatch.setenv("AI_ASSISTANT_MODEL_STORE", str(tmp_path / "from-environment"))
     _, lines, _ = run("build", tiny_gguf)
     assert Path(lines[-1]).parent == tmp_path / "from-environment"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any]]:
+    """What builds were asked for, in a folder that a .env can be written to."""
+    options: list[dict[str, Any]] = []
+
+    def record(source: str, **given: Any) -> Path:
+        options.append(given)
+        return tmp_path
+
+    monkeypatch.setattr(cli, "build_package", record)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AI_ASSISTANT_EXPORT_PYTHON", raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", "/x")
+    return options
+
+
+def choice(options: dict[str, Any]) -> tuple[str, str, str | None, str]:
+    python = options["export_python"]
+    return options["precision"], options["device"], python and str(python), str(options["store"])
+
+
+def test_a_build_means_what_a_worker_means(asked: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("build", "m.gguf")[0] == 0
+    assert choice(asked[-1]) == ("auto", "auto", None, "/x/ai-assistant/models")
+    (tmp_path / ".env").write_text("AI_ASSISTANT_DATA_DIR=/d\n")
+    assert run("build", "m.gguf")[0] == 0
+    assert choice(asked[-1]) == ("auto", "auto", None, "/d/models")
+    settings = {"PRECISION": "int8", "DEVICE": "cuda:1", "EXPORT_PYTHON": "/e/python", "MODEL_STORE": "/m", "DATA_DIR": "/d"}
+    (tmp_path / ".env").write_text("".join(f"AI_ASSISTANT_{name}={value}\n" for name, value in settings.items()))
+    assert run("build", "m.gguf")[0] == 0
+    assert choice(asked[-1]) == ("int8", "cuda:1", "/e/python", "/m")
+    monkeypatch.setenv("AI_ASSISTANT_PRECISION", "fp32")
+    assert run("build", "m.gguf", "--device", "cpu", "--store", "/o")[0] == 0
+    assert choice(asked[-1]) == ("fp32", "cpu", "/e/python", "/o")
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("AI_ASSISTANT_PRECISION=int7", "error: AI_ASSISTANT_PRECISION: input should be 'auto', 'fp32'"),
+        ("AI_ASSISTANT_MODEL_STORY=/m", "error: AI_ASSISTANT_MODEL_STORY is not a setting of ai-assistant. Did you mean"),
+    ],
+)
+@pytest.mark.parametrize("command", [("build", "m.gguf"), ("list",)])
+def test_a_wrong_setting_is_one_sentence(
+    asked: list[dict[str, Any]], tmp_path: Path, line: str, sentence: str, command: tuple[str, ...]
+) -> None:
+    (tmp_path / ".env").write_text(f"{line}\n")
+    code, lines, error = run(*command)
+    assert (code, lines, asked) == (1, [], [])
+    assert error.count("\n") == 1
+    assert error.startswith(sentence)
 
 
 def test_a_wrong_source_is_one_sentence(tmp_path: Path) -> None:
