@@ -189,9 +189,17 @@ class ModelSettings(LogSettings):
     model_store: Path | None = None
     """Folder with model packages; unset: `models` in the data folder."""
 
+    data_dir: Path = Field(default_factory=default_data_dir)
+    """Folder of everything that outlives a run, the model packages among it."""
+
     export_python: Path | None = None
     """bin/python of the environment that exports models which our own graph writer does not know; unset: .venv-export
     beside the program's own environment, as `make export` makes it."""
+
+    @property
+    def store(self) -> Path:
+        """The folder with model packages."""
+        return (self.model_store or self.data_dir / "models").expanduser()
 
 
 class RemoteSettings(LogSettings):
@@ -323,9 +331,6 @@ class BotSettings(LogSettings):
 
 class StandaloneSettings(ModelSettings, GatewaySettings):
     """Settings of `ai-assistant up`; the gateway's, worker's and bot's are passed on to them."""
-
-    data_dir: Path = Field(default_factory=default_data_dir)
-    """Folder of everything that outlives a run."""
 
     database_url: SecretStr | None = None  # type: ignore[assignment]
     """PostgreSQL; unset: an embedded one in the data folder."""

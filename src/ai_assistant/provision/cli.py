@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import Field
 
 from ai_assistant.engine.model_package import load_package
 from ai_assistant.errors import AssistantError
@@ -20,7 +19,7 @@ from ai_assistant.provision.disk import megabytes
 from ai_assistant.provision.listing import record, table
 from ai_assistant.provision.progress import progress_view
 from ai_assistant.provision.store import DIGEST_BEGINNING, ModelStore, folder_bytes
-from ai_assistant.settings import ModelSettings, default_data_dir
+from ai_assistant.settings import ModelSettings
 
 _FAILED = 1
 _INTERRUPTED = 130
@@ -34,16 +33,6 @@ StoreOption = Annotated[
         help="Folder with the packages.  [setting: AI_ASSISTANT_MODEL_STORE; default: `models` in AI_ASSISTANT_DATA_DIR]",
     ),
 ]
-
-
-class _Settings(ModelSettings):
-    """What options that were left out mean: the same as to a worker and to `ai-assistant up`."""
-
-    data_dir: Path = Field(default_factory=default_data_dir)
-
-    @property
-    def store(self) -> Path:
-        return (self.model_store or self.data_dir / "models").expanduser()
 
 
 @model_app.command()
@@ -89,7 +78,7 @@ def build(
     Settings (AI_ASSISTANT_*) come from the environment and from .env; options win.
     """
     with _errors_as_sentences(), progress_view(sys.stderr) as progress:
-        settings = _Settings.load()
+        settings = ModelSettings.load()
         folder = build_package(
             source,
             precision=precision or settings.precision,
@@ -163,7 +152,7 @@ def remove(
 
 
 def _store(option: Path | None) -> Path:
-    return option or _Settings.load().store
+    return option or ModelSettings.load().store
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from ai_assistant.contracts import GENERATE_TASK, queue_name
 from ai_assistant.dispatch import make_celery
 from ai_assistant.errors import ConfigurationError
 from ai_assistant.metrics import WorkerMetrics, process_registry
-from ai_assistant.settings import WorkerSettings, default_data_dir
+from ai_assistant.settings import WorkerSettings
 from ai_assistant.worker.backend import Backend
 from ai_assistant.worker.probes import start_probes
 from ai_assistant.worker.service import Service
@@ -127,14 +127,13 @@ def find_package(settings: WorkerSettings) -> "ModelPackage":
     from ai_assistant.provision.build import build_package
     from ai_assistant.provision.progress import progress_view
 
-    store = settings.model_store or default_data_dir() / "models"
     with progress_view(sys.stderr) as progress:
         folder = build_package(
             settings.model,
             precision=settings.precision,
             device=settings.device,
             export_python=settings.export_python,
-            store=store,
+            store=settings.store,
             progress=progress,
         )
     return load_package(folder)

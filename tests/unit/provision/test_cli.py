@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from ai_assistant.provision import cli
 from ai_assistant.provision.cli import model_app
+from ai_assistant.settings import StandaloneSettings, WorkerSettings
 from hub_server import Hub
 
 
@@ -80,6 +81,7 @@ def test_a_build_means_what_a_worker_means(asked: list[dict[str, Any]], tmp_path
     (tmp_path / ".env").write_text("AI_ASSISTANT_DATA_DIR=/d\n")
     assert run("build", "m.gguf")[0] == 0
     assert choice(asked[-1]) == ("auto", "auto", None, "/d/models")
+    assert WorkerSettings.load().store == StandaloneSettings.load().store == Path("/d/models")
     settings = {"PRECISION": "int8", "DEVICE": "cuda:1", "EXPORT_PYTHON": "/e/python", "MODEL_STORE": "/m", "DATA_DIR": "/d"}
     (tmp_path / ".env").write_text("".join(f"AI_ASSISTANT_{name}={value}\n" for name, value in settings.items()))
     assert run("build", "m.gguf")[0] == 0
