@@ -70,7 +70,7 @@ def build(
     """Make a package of a model and print its folder as the last line.
 
     What is in the store already is not built again. A build that was cut off goes on when it is started again: what has been
-    downloaded is kept for seven days. Progress goes to stderr, as a bar on a terminal and as JSON lines elsewhere.
+    downloaded, but by pip, is kept for seven days. Progress goes to stderr, as a bar on a terminal and as JSON lines elsewhere.
 
     For hf://, HF_TOKEN opens private and gated models, HF_ENDPOINT names another hub, and with HF_HUB_OFFLINE=1 no hub is asked:
     what was built of the same source before is taken from the store.
