@@ -33,8 +33,9 @@ SETTINGS: dict[str, type[LogSettings]] = {
     "migrate": PlatformSettings,
     "model": ModelSettings,
 }
-# A container has no environment for exports, and the worker's network no way out to a model server elsewhere.
-NOT_IN_A_CONTAINER = {name for name in WorkerSettings.model_fields if name.startswith("remote_")} | {"export_python"}
+# A container has no environment for exports, its model store is a volume and not in a data folder, and the worker's network
+# has no way out to a model server elsewhere.
+NOT_IN_A_CONTAINER = {name for name in WorkerSettings.model_fields if name.startswith("remote_")} | {"export_python", "data_dir"}
 NOT_PASSED_ON = {"gateway": {"internal_host"}, "worker": {"model_package", "worker_id"} | NOT_IN_A_CONTAINER, "bot": set[str]()}
 VARIABLE = re.compile(r"\$\{(\w+)(?:(:[-?])([^{}]*))?\}")
 REQUIRED = {"POSTGRES_PASSWORD": "pw", "AI_ASSISTANT_API_KEYS": "alice:key"}
