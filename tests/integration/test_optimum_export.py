@@ -115,7 +115,7 @@ def test_greedy_answers_are_those_of_transformers_in_any_company(case: Case, slo
     assert [sequence.completion_ids for sequence in sequences] == case.answers
 
 
-@pytest.mark.parametrize("chunk", [2, 16])
+@pytest.mark.parametrize("chunk", [3, 16])
 def test_prompts_read_in_chunks_give_the_same_answers(case: Case, chunk: int) -> None:
     sequences = case.sequences()
     run(case.engine(chunk=chunk), sequences)
