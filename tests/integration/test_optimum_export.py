@@ -46,8 +46,8 @@ class Case:
     prompts: list[list[int]]
     answers: list[list[int]]
 
-    def engine(self, *, slots: int = 4, chunk: int = 256) -> LLMEngine:
-        config = EngineConfig(num_slots=slots, prefill_chunk=chunk)
+    def engine(self, *, slots: int = 4, chunk: int = 256, park_seconds: float = 300) -> LLMEngine:
+        config = EngineConfig(num_slots=slots, prefill_chunk=chunk, park_seconds=park_seconds)
         return LLMEngine(load_runner(self.package, config, threads=1), config)
 
     def sequences(self) -> list[Sequence]:
@@ -133,7 +133,7 @@ def test_sampling_with_a_seed_does_not_depend_on_company(case: Case) -> None:
 
 
 def test_rows_that_leave_change_no_other_and_keep_nothing(case: Case) -> None:
-    engine, sequences = case.engine(), case.sequences()
+    engine, sequences = case.engine(park_seconds=0), case.sequences()
     for sequence in sequences:
         engine.add(sequence)
     while len(sequences[0].completion_ids) < 5:
@@ -145,6 +145,7 @@ def test_rows_that_leave_change_no_other_and_keep_nothing(case: Case) -> None:
         assert engine.step().failures == []
     assert [sequence.completion_ids for sequence in (late, *sequences[1:])] == case.answers
     assert sequences[0].completion_ids == case.answers[0][: len(sequences[0].completion_ids)]
+    engine.tidy()
     assert held(engine) == 0
 
 
