@@ -29,9 +29,9 @@ from ai_assistant.provision.graph import execution_providers
 from ai_assistant.provision.memory import SHORT_CONTEXT
 from ai_assistant.provision.model_sizes import size_table
 from ai_assistant.provision.verification import THRESHOLDS
+from ai_assistant.setting_values import ApiKey
 from ai_assistant.settings import (
     PREFIX,
-    ApiKey,
     BotSettings,
     ClientSettings,
     GatewaySettings,

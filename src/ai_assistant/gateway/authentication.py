@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ai_assistant.errors import ForbiddenError, InvalidRequestError, UnauthorizedError
-from ai_assistant.settings import ApiKey
+from ai_assistant.setting_values import ApiKey
 
 LOCAL = "local"
 SESSION_COOKIE = "ai_assistant_session"

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ai_assistant.contracts import DEFAULT_ASSISTANT
-from ai_assistant.settings import PREFIX, ApiKey, BotSettings, StandaloneSettings, WorkerSettings
+from ai_assistant.setting_values import ApiKey
+from ai_assistant.settings import PREFIX, BotSettings, StandaloneSettings, WorkerSettings
 from ai_assistant.standalone.valkey import free_port
 
 DRAIN_SECONDS = 1.0

@@ -7,7 +7,7 @@ from starlette.datastructures import Headers
 from ai_assistant.errors import ForbiddenError, UnauthorizedError
 from ai_assistant.gateway.access import AccessMiddleware, ServiceTokenMiddleware, is_loopback
 from ai_assistant.gateway.authentication import LOCAL_PRINCIPAL, SESSION_COOKIE, Keyring
-from ai_assistant.settings import ApiKey
+from ai_assistant.setting_values import ApiKey
 
 
 async def nothing(scope: object, receive: object, send: object) -> None:

@@ -5,7 +5,7 @@ from pydantic import SecretStr
 
 from ai_assistant.errors import ForbiddenError, InvalidRequestError, UnauthorizedError
 from ai_assistant.gateway.authentication import LOCAL_PRINCIPAL, SESSION_SECONDS, Keyring, Principal
-from ai_assistant.settings import ApiKey
+from ai_assistant.setting_values import ApiKey
 
 NOW = 1_800_000_000.0
 
