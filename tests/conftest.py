@@ -2,7 +2,7 @@
 
 import os
 
-pytest_plugins = ["servers", "demo_model", "export_environment", "platform_processes", "remote_server"]
+pytest_plugins = ["servers", "demo_model", "export_environment", "platform_processes", "remote_server", "remote_desk"]
 
 # settings of the person who runs the tests must not leak into them, but for the place of an environment that takes minutes
 KEPT = "AI_ASSISTANT_EXPORT_PYTHON"

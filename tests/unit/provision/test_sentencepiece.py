@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sentencepiece
 from gguf_writer import write_gguf
 from tokenizers import AddedToken, Tokenizer
 
@@ -19,8 +20,6 @@ from ai_assistant.provision.gguf_file import GgufFile
 from ai_assistant.provision.gguf_tokenizer import tokenizer_from_gguf
 from ai_assistant.provision.sentencepiece_model import tokenizer_from_sentencepiece
 from unit.provision.tokenizer_texts import TEXTS, scrambled, sentences
-
-sentencepiece = pytest.importorskip("sentencepiece", reason="it trains the models that are converted here")
 
 # Llama's and Mistral's settings.
 LLAMA = {"normalization_rule_name": "identity", "remove_extra_whitespaces": False}
