@@ -14,9 +14,10 @@ from aiogram import Bot
 from aiogram.exceptions import AiogramError
 from aiogram.types import Message, ReplyParameters
 
+from ai_assistant.bot.formatting.split import split_text
 from ai_assistant.bot.gateway_client import GatewayClient, GatewayRefusalError
 from ai_assistant.bot.send_errors import report_of
-from ai_assistant.bot.texts import say, split_text
+from ai_assistant.bot.texts import say
 from ai_assistant.errors import AssistantError
 
 logger = logging.getLogger(__name__)

@@ -46,47 +46,47 @@ class GatewayClient:
         """Hand a message over, to be answered to `target`. Returns the 202's body."""
         delivery = {"channel": CHANNEL, "target": target}
         body = {"message": text, "user_id": user, "conversation_id": conversation_id, "delivery": delivery}
-        return await self._call("POST", "/api/chat", json=body, headers={"Idempotency-Key": key})
+        return await self.call("POST", "/api/chat", json=body, headers={"Idempotency-Key": key})
 
     async def wait(self, task_id: str) -> dict[str, Any]:
         """The final status of a task, however long it takes."""
         while True:
-            status = await self._call("GET", f"/api/status/{task_id}", params={"wait": WAIT_SECONDS})
+            status = await self.call("GET", f"/api/status/{task_id}", params={"wait": WAIT_SECONDS})
             if status["status"] in FINAL:
                 return status
 
     async def cancel(self, task_id: str) -> dict[str, Any]:
-        return await self._call("DELETE", f"/api/chat/{task_id}")
+        return await self.call("DELETE", f"/api/chat/{task_id}")
 
     async def unfinished(self, chat_id: int) -> list[str]:
         """Ids of the tasks whose answers a chat still waits for."""
         query: dict[str, str | int] = {"channel": CHANNEL, "state": "waiting", "target": str(chat_id), "limit": 100}
-        return [item["task_id"] for item in (await self._call("GET", "/api/deliveries", params=query))["deliveries"]]
+        return [item["task_id"] for item in (await self.call("GET", "/api/deliveries", params=query))["deliveries"]]
 
     async def claim(self, worker: str, limit: int, lease_seconds: float) -> list[dict[str, Any]]:
         """Answers to deliver, as soon as there are any; [] after a while without."""
         body = {"channel": CHANNEL, "worker": worker, "limit": limit, "wait": WAIT_SECONDS, "lease_seconds": lease_seconds}
-        claimed: list[dict[str, Any]] = (await self._call("POST", "/api/deliveries/claim", json=body))["deliveries"]
+        claimed: list[dict[str, Any]] = (await self.call("POST", "/api/deliveries/claim", json=body))["deliveries"]
         return claimed
 
     async def report(self, delivery_id: str, attempt: int, event: str, **details: Any) -> dict[str, Any]:
         """What became of a delivery. Raises GatewayRefusalError when somebody else holds it by now."""
         body = {"attempt": attempt, "event": event, **details}
-        return await self._call("POST", f"/api/deliveries/{delivery_id}/report", json=body)
+        return await self.call("POST", f"/api/deliveries/{delivery_id}/report", json=body)
 
     async def settings(self, user: str) -> dict[str, Any]:
         """The user's settings; {} for one who is not known yet."""
         try:
-            found: dict[str, Any] = (await self._call("GET", f"/api/users/{user}"))["settings"]
+            found: dict[str, Any] = (await self.call("GET", f"/api/users/{user}"))["settings"]
         except InvalidRequestError:
             return {}
         return found
 
     async def remember(self, user: str, settings: dict[str, Any]) -> None:
         """Merge into the user's settings; None removes a key."""
-        await self._call("PATCH", f"/api/users/{user}", json={"settings": settings})
+        await self.call("PATCH", f"/api/users/{user}", json={"settings": settings})
 
-    async def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+    async def call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         """Raises GatewayRefusalError for a refusal, AssistantError if the gateway stays away."""
         problem = ""
         for pause in (*RETRIES, None):

@@ -1,0 +1,3 @@
+"""What those hear who may not, or not now."""
+
+TEXTS: dict[str, dict[str, str]] = {}
