@@ -18,6 +18,10 @@ MIN_CHUNK = 4
 DECODE_STEPS_PER_CHUNK = 2.0
 """Chunks beside a decode step take as long as this many quiet ones: a pause of three steps instead of one, with luck."""
 
+LEAST_FOR_FIXED_COST = 1.3
+"""A chunk takes at least so many times its fixed cost (the weights, the past), which a step has to pay for anyway: a
+quarter of the time is to be of use, however little the budget allows."""
+
 ALONE_SECONDS = 0.4
 """Chunks while nobody decodes: long enough to be efficient, short enough for a cancel or another prompt to get through."""
 
@@ -32,6 +36,8 @@ _TYPICAL_PAST = 1e3
 _PRIOR = (0.01, 0.2, 0.05, 0.01)
 _UNITS = (1.0, _TYPICAL_TOKENS, _TYPICAL_PAIRS, _TYPICAL_PAST)
 _UNKNOWN = 5.0  # times: how far off a prior may be
+_READYING = 20.0
+"""Tokens whose looks at a past take as long as getting it ready does at most (measured: 18 with ONNX Runtime's CPU kernel)."""
 _NOISE = 0.15
 _DRIFT = 0.02
 
@@ -81,6 +87,7 @@ class ChunkCost:
         self._weights[is_void] = 0
         self._uncertainty[is_void, :] = self._uncertainty[:, is_void] = 0
         self._uncertainty[is_void, is_void] = limits[is_void]
+        self._weights[2:] = _told_apart(num_tokens, past, *self._weights[2:])
         self.num_observed += 1
 
     def tokens_within(self, seconds: float, past: int) -> int:
@@ -136,8 +143,7 @@ class PrefillBudget:
     def chunk(self, seconds: float, past: int, rest: int, *, is_first: bool) -> int:
         """Tokens of the next chunk of a prompt that has `rest` left; 0: nothing worth while in this step, if not the first."""
         if is_first:
-            # The step has to pay for the chunk's fixed cost (the weights, the past) anyway; a third of its time is to be of use.
-            seconds = max(seconds, 1.5 * self.cost.predict(0, past))
+            seconds = max(seconds, LEAST_FOR_FIXED_COST * self.cost.predict(0, past))
         wanted = self.cost.tokens_within(seconds, past)
         if not self.cost.num_observed:
             wanted = min(wanted, _FIRST_CHUNK) if self.pace.seconds(1) is not None else wanted
@@ -159,6 +165,19 @@ def fitting_chunk(wanted: int, rest: int, largest: int) -> int:
     if rest - chunk == 1:
         chunk += 1 if chunk == 2 else -1
     return chunk
+
+
+def _told_apart(num_tokens: int, past: int, pairs: float, past_alone: float) -> tuple[float, float]:
+    """The same time for this chunk, of which getting the past ready takes no more than it can.
+
+    Chunks that are all of one size do not tell the two apart; believing in a large fixed cost makes them larger still.
+    """
+    most = _READYING * _TYPICAL_PAST / _TYPICAL_PAIRS
+    if past_alone <= most * pairs:
+        return pairs, past_alone
+    looks, readying = _features(num_tokens, past)[2:]
+    pairs = (pairs * looks + past_alone * readying) / (looks + most * readying)
+    return pairs, most * pairs
 
 
 def _features(num_tokens: int, past: int) -> NDArray[np.float64]:

@@ -133,6 +133,16 @@ def test_the_cost_of_a_chunk_is_learned_from_a_few(machine: Machine) -> None:
         assert cost.predict(count + 1, 2000) > limit * 0.999
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_chunks_of_one_size_do_not_make_a_past_look_expensive(seed: int) -> None:
+    """They would make the next ones larger, and so on."""
+    cost, rng = ChunkCost(), random.Random(seed)
+    for past in range(0, 6000, 16):
+        cost.observe(16, past, (0.01 + 16 * 0.0006 + 3.6e-7 * (16 * (past + 8) + 18 * past)) * rng.lognormvariate(0, 0.15))
+    # Of 57 ms behind 6,000 tokens; the rest is what the tokens themselves cost.
+    assert cost.predict(0, 6000) < 0.075
+
+
 def test_an_outlier_is_forgiven() -> None:
     cost = ChunkCost()
     for _ in range(20):
