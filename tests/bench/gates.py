@@ -85,12 +85,12 @@ def _first_token_speedup(round_: Round) -> float | None:
 
 
 def _added_wait(round_: Round) -> float | None:
-    there, here = (round_.get(name, "chats-1", "ttft_p50_ms") for name in (PLATFORM, OURS))
+    there, here = (round_.get(PLATFORM, measure, "ttft_p50_ms") for measure in ("chats-1", "alone-1"))
     return None if there is None or here is None else there - here
 
 
 def _kept_speed(round_: Round) -> float | None:
-    return _ratio(_speed(round_, PLATFORM, "chats-16"), _speed(round_, OURS, "chats-16"))
+    return _ratio(_speed(round_, PLATFORM, "chats-16"), _speed(round_, PLATFORM, "alone-16"))
 
 
 GATES = (

@@ -106,7 +106,7 @@ def _ours() -> list[Contender]:
                 partial(_package, precision=precision),
                 (*_COMMON, "mixed-16-all") if is_default else ("mixed-1", "mixed-16"),
                 () if is_default else ("mixed-4", "mixed-8"),
-                extras=("memory", "chats", "second-turn", "long-prompt") if is_default else (),
+                extras=("memory", "second-turn", "long-prompt") if is_default else (),
             )
         )
     default = partial(_package, precision=_DEFAULT_PRECISION)

@@ -149,15 +149,15 @@ def _conversations(run: Run) -> str:
 
 def _whole_path(run: Run) -> str:
     names = {
-        ("chats-16", "tokens_per_second"): "C=16, 32 chats, tokens/s",
-        ("chats-1", "ttft_p50_ms"): "C=1, time to first token, median, ms",
-        ("chats-16", "ttft_p50_ms"): "C=16, time to first token, median, ms",
-        ("chats-16", "client_cpu_percent"): "CPU of the client, % of one core",
-        ("chats-16", "rss_mb"): "RSS of the worker after C=16, MB",
+        (16, "tokens_per_second"): "C=16, 32 chats, tokens/s",
+        (1, "ttft_p50_ms"): "C=1, time to first token, median, ms",
+        (16, "ttft_p50_ms"): "C=16, time to first token, median, ms",
+        (16, "client_cpu_percent"): "CPU of the client, % of one core",
+        (16, "rss_mb"): "RSS of the worker after C=16, MB",
     }
     rows = [
-        [title, *(_cell(run.spread(contender, measure, name)) for contender in ("ours-int8", "platform"))]
-        for (measure, name), title in names.items()
+        [title, *(_cell(run.spread("platform", f"{kind}-{in_flight}", name)) for kind in ("alone", "chats"))]
+        for (in_flight, name), title in names.items()
     ]
     rows = [row for row in rows if any(cell != "–" for cell in row[1:])]
     return "The same chats, greedy, up to their own end.\n\n" + _table(["", "engine alone", "gateway + queue + stream"], rows)

@@ -129,7 +129,7 @@ def test_the_best_of_llama_is_chosen_in_each_round() -> None:
 
 def test_waits_memory_and_conversations() -> None:
     run = run_with(
-        Record(1, OURS, "chats-1", {"ttft_p50_ms": 70, "tokens_per_second": 9}),
+        Record(1, "platform", "alone-1", {"ttft_p50_ms": 70, "tokens_per_second": 9}),
         Record(1, "platform", "chats-1", {"ttft_p50_ms": 111, "tokens_per_second": 8}),
         Record(1, OURS, "second-turn", {"cold_ttft_ms": 400, "warm_ttft_ms": 80}),
         Record(1, OURS, "long-prompt", {"quiet_itl_p50_ms": 20, "itl_p99_ms": 79}),
@@ -147,8 +147,8 @@ def test_every_gate_is_about_something_that_is_measured() -> None:
     """A contender or a measurement that is renamed would silently turn its gates into `not measured`."""
     records = []
     for contender in line_up():
-        measures = [*contender.runs, *contender.extras, "single", "load", "chats-1", "chats-16", "build"]
-        measures = [m for m in measures if m != "chats"]
+        measures = [*contender.runs, *contender.extras, "single", "load", "build"]
+        measures += [f"{kind}-{in_flight}" for kind in ("alone", "chats") for in_flight in (1, 16)]
         values = dict.fromkeys(NUMBERS, 1.0)
         records += [Record(1, contender.name, measure, values) for measure in measures]
     assert [v.gate.what for v in judge(run_with(*records)) if v.spread is None] == []

@@ -1,7 +1,9 @@
 """Publishing: new text of all running answers goes to their Redis Streams, one round trip for all of them.
 
-The first token of an answer goes out at once, then one entry per answer at most every 50 ms. Redis may be away or emptied;
-then the answer is published again from its beginning as soon as it is possible, and until then readers have the checkpoint.
+The first token of an answer goes out at once. The rest goes out in turns, all answers together: every 50 ms, and less often
+when there are many, for every entry costs the gateway and its reader time that the engine may need. Redis may be away or
+emptied; then the answer is published again from its beginning as soon as it is possible, and until then readers have the
+checkpoint.
 """
 
 import asyncio
@@ -19,6 +21,9 @@ from ai_assistant.worker.generation import Generation
 logger = logging.getLogger(__name__)
 
 INTERVAL = 0.05
+MAX_ENTRIES_PER_SECOND = 160
+"""Of all answers together; with 16 of them a turn comes every 100 ms."""
+
 RETRY = 0.5
 """Pause after Redis failed, in seconds."""
 
@@ -30,7 +35,9 @@ class Publisher:
         self._writer = writer
         self._running = running
         self._wake = asyncio.Event()
-        self._last: dict[str, float] = {}
+        self._next_turn = 0.0
+        self._begun: set[str] = set()
+        """Answers whose readers have seen something; what is new of them can wait for the next turn."""
         self._is_failing = False
 
     def wake(self) -> None:
@@ -42,18 +49,18 @@ class Publisher:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            now = time.monotonic()
             waiting = [generation for generation in self._running() if generation.unpublished() is not None]
-            due = [item for item in waiting if now - self._last.get(item.seq_id, 0.0) >= INTERVAL]
+            left = self._next_turn - time.monotonic()
+            due = waiting if left <= 0 else [item for item in waiting if item.seq_id not in self._begun]
             if due:
+                if left <= 0:
+                    self._next_turn = time.monotonic() + turn_seconds(len(due))
                 await self.publish(due)
             if self._is_failing:
                 await asyncio.sleep(RETRY)
                 self._wake.set()
             elif len(due) < len(waiting):
-                earliest = min(self._last.get(item.seq_id, 0.0) for item in waiting if item not in due)
-                await asyncio.sleep(max(0.0, earliest + INTERVAL - time.monotonic()))
-                self._wake.set()
+                asyncio.get_running_loop().call_later(left, self._wake.set)
 
     async def publish(self, generations: Iterable[Generation]) -> None:
         """One entry for each answer that has new text."""
@@ -80,13 +87,13 @@ class Publisher:
                 self._settle(generation, entry, result)
 
     def _settle(self, generation: Generation, entry: Entry, result: Appended | RedisError) -> None:
-        self._last[generation.seq_id] = time.monotonic()
+        self._begun.add(generation.seq_id)
         if result is Appended.OK:
             generation.mark_published(entry)
         elif result is Appended.MISSING:
             logger.info("The stream is gone; publishing the answer again", extra={"task_id": str(generation.task.id)})
             generation.publish_again()
-            self._last[generation.seq_id] = 0.0
+            self._begun.discard(generation.seq_id)
             self._wake.set()
         elif result is Appended.SUPERSEDED:
             generation.lose()
@@ -109,9 +116,14 @@ class Publisher:
 
     def forget(self, generation: Generation) -> None:
         """It does not run any more, however it ended."""
-        self._last.pop(generation.seq_id, None)
+        self._begun.discard(generation.seq_id)
 
     def _fail(self, error: Exception) -> None:
         if not self._is_failing:
             logger.warning("Redis cannot be written (%s); readers get the text from the database meanwhile", error)
         self._is_failing = True
+
+
+def turn_seconds(num_answers: int) -> float:
+    """Between two turns that publish so many answers."""
+    return max(INTERVAL, num_answers / MAX_ENTRIES_PER_SECOND)

@@ -36,10 +36,6 @@ def run(job: Job, emit: Emit) -> None:
         alone = alone or engine.answers
         same = sum(engine.answers[number] == ids for number, ids in alone.items())
         emit(mixed.measure, {**summary(timings), "rss_mb": rss_mb(), "compared_answers": len(alone), "identical_answers": same})
-    if "chats" in job.extras:
-        # What the platform is compared with: it knows no way to ignore the end of an answer.
-        for name, count, in_flight in (("chats-1", 4 if job.is_quick else 8, 1), ("chats-16", 16 if job.is_quick else 32, 16)):
-            emit(name, summary(Engine(runner, ignore_eos=False).run(chats[:count], in_flight)))
     if "second-turn" in job.extras:
         emit("second-turn", second_turn(runner, chats, repeats=2 if job.is_quick else 5))
     if "long-prompt" in job.extras:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 
 from bench.child import rss_mb
@@ -52,11 +51,9 @@ def memory(runner: ModelRunner, chats: list[Chat]) -> Values:
 
 def _config() -> EngineConfig:
     """A row is dropped when its sequence ends, instead of being kept for the next turn of its conversation."""
-    options = {"park_seconds": 0.0} if "park_seconds" in {field.name for field in dataclasses.fields(EngineConfig)} else {}
-    return EngineConfig(num_slots=SLOTS, **options)  # type: ignore[arg-type]
+    return EngineConfig(num_slots=SLOTS, park_seconds=0.0)
 
 
 def _idle(engine: Engine) -> None:
     """What a worker does between two requests."""
-    tidy = getattr(engine.engine, "tidy", engine.engine.step)
-    tidy()
+    engine.engine.tidy()

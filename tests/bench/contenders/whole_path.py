@@ -1,4 +1,7 @@
-"""The whole path: gateway, queue, worker and stream as real processes, asked through /v1/chat/completions."""
+"""The whole path: gateway, queue, worker and stream as real processes, asked through /v1/chat/completions.
+
+The engine alone answers the same chats right before, so that a machine whose pace changes does not decide the comparison.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,17 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.child import Emit, main, rss_mb
+from bench.contenders.ours_engine import SLOTS, Engine
 from bench.job import Job
 from bench.sse import Answer, closed_loop_over_http, post
 from bench.timeline import Timing, summary
 from bench.workload import Chat
 from platform_processes import Platform
 from servers import started_postgres, started_valkey
+
+from ai_assistant.engine.backends import load_runner
+from ai_assistant.engine.config import EngineConfig
+from ai_assistant.engine.model_package import load_package
 
 
 def answer_on(port: int) -> Answer:
@@ -51,20 +59,23 @@ def run(job: Job, emit: Emit) -> None:
             platform = Platform(folder, postgres, valkey, Path(job.model), AI_ASSISTANT_LEASE_SECONDS="30")
             try:
                 platform.gateway()
-                worker = platform.worker()
-                emit("load", {"rss_mb": rss_mb(worker.pid)})
-                closed_loop_over_http(chats[:2], 2, answer_on(platform.port))
-                time.sleep(1)
-                for measure, count, in_flight in (
-                    ("chats-1", 4 if job.is_quick else 8, 1),
-                    ("chats-16", 16 if job.is_quick else 32, 16),
-                ):
+                runner = load_runner(load_package(Path(job.model)), EngineConfig(num_slots=SLOTS), threads=job.threads)
+                for in_flight, count in ((16, 16 if job.is_quick else 32), (1, 4 if job.is_quick else 8)):
+                    # Both are new, so they know no conversation but the two that they are warmed with.
+                    engine = Engine(runner, ignore_eos=False)
+                    engine.run(chats[-2:], 2)
+                    emit(f"alone-{in_flight}", summary(engine.run(chats[:count], in_flight)))
+                    worker = platform.worker()
+                    emit("load", {"rss_mb": rss_mb(worker.pid)})
+                    closed_loop_over_http(chats[-2:], 2, answer_on(platform.port))
+                    time.sleep(1)
                     client = sum(os.times()[:2])
                     timings = closed_loop_over_http(chats[:count], in_flight, answer_on(platform.port))
                     client = sum(os.times()[:2]) - client
                     seconds = max(timing.arrivals[-1] for timing in timings) - timings[0].submitted
                     values = {**summary(timings), "rss_mb": rss_mb(worker.pid), "client_cpu_percent": 100 * client / seconds}
-                    emit(measure, values)
+                    emit(f"chats-{in_flight}", values)
+                    worker.stop()
             finally:
                 platform.close()
 

@@ -13,7 +13,7 @@ from ai_assistant.contracts import StreamEntry
 from ai_assistant.streams import Appended, Entry
 from ai_assistant.worker import publisher as publishing
 from ai_assistant.worker.keeper import Keeper
-from ai_assistant.worker.publisher import Publisher
+from ai_assistant.worker.publisher import Publisher, turn_seconds
 
 
 class Answer:
@@ -61,7 +61,7 @@ async def test_the_publisher_goes_on_and_forgets_what_is_over(monkeypatch: pytes
     publisher.wake()
     await eventually(lambda: answer.is_published)
     publisher.forget(answer)
-    assert publisher._last == {}
+    assert publisher._begun == set()
     running.cancel()
 
 
@@ -87,3 +87,8 @@ async def test_the_listener_goes_on_after_a_message_that_is_no_text() -> None:
     listening = asyncio.create_task(keeper.listen())
     await eventually(lambda: cancelled == [answer])
     listening.cancel()
+
+
+def test_many_answers_are_published_less_often() -> None:
+    assert turn_seconds(1) == turn_seconds(8) == 0.05
+    assert turn_seconds(16) == 0.1
