@@ -265,7 +265,29 @@ class BotSettings(LogSettings):
     """Base URL of the Bot API (an own server or a mirror)."""
 
     telegram_proxy: SecretStr | None = None
-    """Proxy for the Bot API, as `http://…` or `socks5://…`."""
+    """Proxy for the Bot API: `socks5://`, `http://` or `https://` with host and port, and `user:password@` before them if it
+    wants that."""
+
+    telegram_webhook_url: str | None = None
+    """Public https URL at which Telegram reaches this bot; unset: the bot asks Telegram (long polling)."""
+
+    telegram_webhook_secret: SecretStr | None = None
+    """What Telegram sends along with each update, so that nobody else can: 16 to 256 letters, digits, `_` and `-`."""
+
+    telegram_webhook_host: str = "127.0.0.1"
+    """Address on which the webhook listens; plain HTTP, so put a reverse proxy with TLS before it."""
+
+    telegram_webhook_port: int = Field(8080, ge=0, le=65535)
+    """Port on which the webhook listens; also /livez and /readyz."""
+
+    telegram_health_host: str = "127.0.0.1"
+    """Address of the bot's /metrics, /livez and /readyz."""
+
+    telegram_health_port: int | None = Field(None, ge=0, le=65535)
+    """Port of the bot's /metrics, /livez and /readyz; unset: none."""
+
+    telegram_drain_seconds: float = Field(8.0, ge=0, le=600)
+    """After SIGTERM, how long messages that are being handed over to the gateway may take."""
 
     gateway_url: str = "http://127.0.0.1:8000"
     """Where the bot finds the gateway."""
