@@ -111,7 +111,9 @@ class Chat:
             body["reply_markup"] = message.markup
         if message.edit_date is not None:
             body["edit_date"] = message.edit_date
-        if quote and message.reply_to is not None and (answered := self.messages.get(message.reply_to)):
+        # in a forum what answers nothing answers the topic's first message
+        reply_to = message.thread_id if message.reply_to is None and message.in_topic and self.is_forum else message.reply_to
+        if quote and reply_to not in (None, message.message_id) and (answered := self.messages.get(reply_to or 0)):
             body["reply_to_message"] = self.shown(answered, quote=False)
         return body
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from telegram.calls import Call, RefusedError, too_many_requests
 
-SERVER_ERRORS = ((500, "Internal Server Error"), (502, "Bad Gateway"), (504, "Gateway Timeout"))
+SERVER_ERRORS = {500: "Internal Server Error", 502: "Bad Gateway", 504: "Gateway Timeout"}
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,9 @@ def flood(seconds: int) -> Fault:
     return Fault(too_many_requests(seconds))
 
 
-def server_error(code: int = 502, description: str = "Bad Gateway", *, done: bool = False) -> Fault:
-    return Fault(RefusedError(code, description), done)
+def server_error(code: int = 502, *, done: bool = False) -> Fault:
+    """500, 502 or 504."""
+    return Fault(RefusedError(code, SERVER_ERRORS[code]), done)
 
 
 def refusal(code: int, description: str) -> Fault:
@@ -96,8 +97,7 @@ class Chances:
         if name == "flood":
             return flood(self._random.choice(self.retry_after))
         if name == "server_error":
-            code, description = self._random.choice(SERVER_ERRORS)
-            return server_error(code, description, done=done)
+            return server_error(self._random.choice([*SERVER_ERRORS]), done=done)
         if name == "late":
             return late(self.late_seconds)
         return closed(done=done) if name == "closed" else garbage(done=done)

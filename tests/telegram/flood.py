@@ -100,6 +100,10 @@ class Flood:
         window = self._windows.get(chat_id)
         return max(0.0, window.until - self._clock.now()) if window else 0.0
 
+    def forget(self) -> None:
+        """Close every window."""
+        self._windows.clear()
+
     def check(self, call: Call) -> None:
         """Raises RefusedError with what is left of an open window, and writes the call down as a violation."""
         window = self._windows.get(call.method if call.chat_id is None else call.chat_id)

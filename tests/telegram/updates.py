@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import threading
 from collections import deque
@@ -70,8 +71,9 @@ class Updates:
         self.wake()
 
     def wake(self) -> None:
-        if self.loop is not None and not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self._wake)
+        with contextlib.suppress(RuntimeError):  # the server has just stopped
+            if self.loop is not None:
+                self.loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
         for event in (self._poller.woken if self._poller else None, self.arrived):
