@@ -12,7 +12,7 @@ MOVE = text(
     """
     UPDATE deliveries SET
         -- messages of the old group have other ids in the new one
-        target = jsonb_set(target - 'reply_to', '{chat_id}', to_jsonb(CAST(:new AS bigint))), preview_message_id = NULL,
+        target = jsonb_set(target - 'reply_to', '{chat_id}', to_jsonb(CAST(:chat_id AS bigint))), preview_message_id = NULL,
         target_key = :new, lane = :new || substr(lane, length(target_key) + 1),
         updated_at = clock_timestamp()
     WHERE channel = :channel AND target_key = :old AND state IN ('pending', 'sending')
@@ -28,8 +28,8 @@ async def move(session: AsyncSession, channel: str, old: int, new: int) -> int:
     """Returns the number of open deliveries that go to `new` now. Again does no harm."""
     if old == new:
         return 0
-    values = {"channel": channel, "old": str(old), "new": str(new)}
-    moved = list(await session.scalars(MOVE, values))
+    values: dict[str, Any] = {"channel": channel, "old": str(old), "new": str(new)}
+    moved = list(await session.scalars(MOVE, values | {"chat_id": new}))
     await session.execute(REVIVE, values)
     await move_user(session, old, new)
     return len(moved)
