@@ -13,14 +13,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ai_assistant import assistants, users
 from ai_assistant.database.models import Assistant, Conversation, Message, Task
-from ai_assistant.deliveries.register import Destination, register
+from ai_assistant.deliveries.register import Destination, register, withdraw
 from ai_assistant.errors import BodyTooLargeError, InvalidRequestError, OverloadedError, PersonaForbiddenError
 from ai_assistant.gateway.authentication import Principal
+from ai_assistant.gateway.cancellation import announce
 from ai_assistant.gateway.state import AppState
 from ai_assistant.gateway.task_snapshot import TaskSnapshot, read_snapshots
 from ai_assistant.logs import request_id
 from ai_assistant.settings import GatewaySettings
 from ai_assistant.tasks.accept import DuplicateRequestError, Submission, accept, find_duplicate
+from ai_assistant.tasks.cancel import Cancellation
+from ai_assistant.tasks.supersede import supersede
 
 TOKEN_WAIT_SECONDS = 0.05
 """How long an answer is held back for its wake token; Redis needs a few milliseconds, and without it nobody waits."""
@@ -61,6 +64,8 @@ class Submitted:
     task: TaskSnapshot
     is_repeat: bool
     """An earlier request with the same Idempotency-Key made it."""
+    superseded: dict[uuid.UUID, Cancellation] = field(default_factory=dict)
+    """Answers to the same question that are not wanted any more."""
 
 
 async def submit(state: AppState, principal: Principal, order: Order) -> Submitted:
@@ -77,6 +82,8 @@ async def submit(state: AppState, principal: Principal, order: Order) -> Submitt
             continue
         if not submitted.is_repeat:
             await wake(state, submitted.task.assistant, submitted.task.id)
+            for task_id, cancellation in submitted.superseded.items():
+                announce(state, task_id, submitted.task.assistant, cancellation)
         return submitted
     raise OverloadedError("Requests like this one follow each other too fast; try again.", retry_after=1)
 
@@ -115,10 +122,16 @@ async def _store(state: AppState, principal: Principal, order: Order) -> Submitt
         )
         earlier = await find_duplicate(session, submission)
         task = earlier or await accept(session, submission)
-        if earlier is None and order.destination is not None:
-            await register(session, task, order.destination)
+        superseded: dict[uuid.UUID, Cancellation] = {}
+        if earlier is None:
+            question_id = order.edit_of or (task.user_message_id if order.regenerate_of else None)
+            if question_id is not None:
+                superseded = await supersede(session, question_id, by=task.id)
+                await withdraw(session, superseded.keys())
+            if order.destination is not None:
+                await register(session, task, order.destination)
         snapshots = await read_snapshots(session, [task.id])
-    return Submitted(snapshots[task.id], is_repeat=earlier is not None)
+    return Submitted(snapshots[task.id], is_repeat=earlier is not None, superseded=superseded)
 
 
 async def _persona(session: AsyncSession, order: Order, assistant: Assistant) -> str | None:
