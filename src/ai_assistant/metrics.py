@@ -85,6 +85,24 @@ class GatewayMetrics:
         self.tokens_topped_up = Counter(
             PREFIX + "wake_tokens_topped_up_total", "Wake tokens that had been lost", ["assistant"], registry=registry
         )
+        self.deliveries = Gauge(
+            PREFIX + "deliveries",
+            "Deliveries that are not over (`waiting`: for their answer)",
+            ["channel", "state"],
+            registry=registry,
+        )
+        self.delivery_oldest = Gauge(
+            PREFIX + "delivery_oldest_seconds",
+            "Age of the oldest answer or broadcast that is due",
+            ["channel"],
+            registry=registry,
+        )
+        self.delivery_outcomes = Counter(
+            PREFIX + "delivery_outcomes_total",
+            "Deliveries that ended `delivered` or `dead`, and claims of a part that may have arrived (`uncertain`)",
+            ["channel", "outcome"],
+            registry=registry,
+        )
 
 
 class BotMetrics:

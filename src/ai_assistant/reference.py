@@ -203,8 +203,8 @@ def metrics_page() -> str:
         "Worker": (WorkerMetrics, "`/metrics` on `AI_ASSISTANT_WORKER_METRICS_PORT`."),
         "Gateway": (
             GatewayMetrics,
-            "`/metrics` on `INTERNAL_PORT`. Gauges with the label `assistant` are read from PostgreSQL and Redis, the same "
-            "in every replica: aggregate with `max by (assistant)`, never `sum`.",
+            "`/metrics` on `INTERNAL_PORT`. Gauges with the label `assistant` or `channel` are read from PostgreSQL and Redis, "
+            "the same in every replica: aggregate with `max by (assistant)`, never `sum`.",
         ),
         "Telegram bot": (BotMetrics, "`/metrics` on `AI_ASSISTANT_TELEGRAM_HEALTH_PORT`."),
     }

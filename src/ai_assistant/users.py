@@ -1,6 +1,7 @@
 """Users: who a conversation belongs to. A user exists from the first request that names it."""
 
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import delete, func, select, update
@@ -21,8 +22,24 @@ async def get_or_create(session: AsyncSession, external_id: str) -> User:
     return (await session.scalars(statement.returning(User))).one()
 
 
+async def hold(session: AsyncSession, external_id: str) -> User:
+    """Like `get_or_create`, and until the end of the transaction nobody forgets this user. Call it before anything else is
+    locked: forgetting takes the user first, and then what belongs to it."""
+    while True:
+        user = await get_or_create(session, external_id)
+        query = select(User).where(User.id == user.id).with_for_update(read=True, key_share=True)
+        if (held := await session.scalar(query)) is not None:
+            return held
+
+
 async def find(session: AsyncSession, external_id: str) -> User | None:
     return await session.scalar(select(User).where(User.external_id == external_id))
+
+
+async def names(session: AsyncSession, user_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """External ids."""
+    rows = await session.execute(select(User.id, User.external_id).where(User.id.in_(user_ids)))
+    return {row.id: row.external_id for row in rows}
 
 
 async def update_settings(session: AsyncSession, user: User, settings: dict[str, Any]) -> User:

@@ -37,6 +37,8 @@ async def ask(
     """Ask an assistant. The answer is on its way when this returns: read its status or stream."""
     check_idempotency_key(idempotency_key)
     user = principal.user_for(body.user_id)
+    if body.author is not None or body.instructions is not None:
+        principal.require_service("Only a service key may set `author` and `instructions`.")
     if body.message is not None:
         check_message(body.message, state.settings)
     order = Order(
@@ -55,6 +57,8 @@ async def ask(
         conversation_id=body.conversation_id,
         regenerate_of=body.regenerate_of,
         edit_of=body.edit_of,
+        author=principal.user_for(body.author) if body.author is not None else None,
+        persona=body.instructions,
         destination=destination_of(principal, body.delivery),
     )
     task = (await submit(state, principal, order)).task

@@ -79,7 +79,7 @@ async def update_user(state: State, name: Named, body: UserPatch) -> UserView:
     async with state.database.session() as session:
         user = await users.get_or_create(session, name)
         # two changes at once are made one after the other, so neither is lost
-        await session.refresh(user, with_for_update=True)
+        await session.refresh(user, with_for_update={"key_share": True})
         await users.update_settings(session, user, body.settings)
         check_size(user.settings)
     return view(user)
