@@ -14,7 +14,8 @@ change what is in `chats`. `record` keeps every call, sent message and typing; `
 `faults` makes calls go wrong: `api.faults.next(faults.flood(2), "sendMessage")`, or `api.faults.chances = Chances(seed=1,
 flood=0.1, server_error=0.05)`. A 429 opens the chat's RetryAfter window: calls inside it get another 429 and are written down
 in `api.flood.violations`, which a test asserts to be empty. `api.flood.limits = Limits()` switches Telegram's own limits on.
-`api.stop()` and `api.start()` are an outage: connections are refused and nothing is forgotten.
+`api.stop()` and `api.start()` are an outage: connections are refused and nothing is forgotten. `api.clock.advance(30)` lets
+drafts and windows end without waiting.
 
 Not here, and refused: parse_mode, inline messages, files by id or URL, business connections, channels. Differences on purpose:
 entities that break a documented rule are refused with "can't parse entities" where Telegram drops some of them in silence, and

@@ -64,7 +64,7 @@ async def test_answers_that_do_not_come(api: BotApi, bot: Bot, done: bool) -> No
         await bot.send_message(7, "garbage")
     api.faults.next(faults.no_answer(done=done), "sendMessage")
     with pytest.raises(TelegramNetworkError, match="timeout"):
-        await bot.send_message(7, "never", request_timeout=1)
+        await bot.send_message(7, "never", request_timeout=0.2)
     assert api.texts() == (["closed", "garbage", "never"] if done else [])
     assert [call.outcome for call in api.record.of("sendMessage")] == ["closed", "garbage", "no answer"]
     assert [call.done for call in api.record.of("sendMessage")] == [done] * 3
