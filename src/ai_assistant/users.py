@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, or_, select, text
@@ -9,6 +10,27 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ai_assistant.database.models import Conversation, DeadTarget, Delivery, Message, Task, User
+
+USAGE = text(
+    """
+    SELECT
+        (SELECT count(*) FROM messages WHERE role = 'user' AND (author_id = :user_id
+            OR conversation_id IN (SELECT id FROM conversations WHERE user_id = :user_id))),
+        count(*) FILTER (WHERE state = 'succeeded'),
+        coalesce(sum(prompt_tokens), 0)::bigint, coalesce(sum(completion_tokens), 0)::bigint,
+        (SELECT count(*) FROM conversations WHERE user_id = :user_id)
+    FROM tasks WHERE user_id = :user_id OR author_id = :user_id
+    """
+)
+
+TOTALS = text(
+    """
+    SELECT count(*) FILTER (WHERE NOT is_group AND NOT is_bot), count(*) FILTER (WHERE is_group),
+        (SELECT count(DISTINCT coalesce(author_id, user_id)) FROM tasks JOIN users ON users.id = coalesce(author_id, user_id)
+            WHERE tasks.created_at > now() - interval '24 hours' AND external_id NOT LIKE 'tg-chat:%')
+    FROM (SELECT external_id LIKE 'tg-chat:%' AS is_group, external_id LIKE 'tg-bot:%' AS is_bot FROM users) AS kinds
+    """
+)
 
 AUTHORED = text(
     """
@@ -82,6 +104,35 @@ async def update_settings(session: AsyncSession, user: User, settings: dict[str,
     user.settings = {key: value for key, value in merged.items() if value is not None}
     await session.flush()
     return user
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a user has asked for, in their own conversations and in groups; a group's is all that was asked in it."""
+
+    messages: int
+    answers: int
+    prompt_tokens: int
+    completion_tokens: int
+    conversations: int
+
+
+async def usage(session: AsyncSession, user: User) -> Usage:
+    return Usage(*(await session.execute(USAGE, {"user_id": user.id})).one())
+
+
+@dataclass(frozen=True)
+class Totals:
+    """How many use the platform."""
+
+    people: int
+    groups: int
+    active_people: int
+    """Who have asked something within 24 h."""
+
+
+async def totals(session: AsyncSession) -> Totals:
+    return Totals(*(await session.execute(TOTALS)).one())
 
 
 def wrote(user: User) -> ColumnElement[bool]:

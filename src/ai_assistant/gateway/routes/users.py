@@ -1,5 +1,6 @@
 """Users: settings, export of all data, and being forgotten. `me` is the caller's own user."""
 
+import dataclasses
 import json
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from ai_assistant.errors import InvalidRequestError, NotFoundError
 from ai_assistant.gateway.data_export import pieces
 from ai_assistant.gateway.dependencies import Caller, State
 from ai_assistant.gateway.erasure import Erasure, announce, cancel_all
-from ai_assistant.gateway.schemas import UserPatch, UserView
+from ai_assistant.gateway.schemas import UserPatch, UserStats, UserView
 
 MAX_SETTINGS_BYTES = 16_384
 
@@ -51,6 +52,15 @@ async def export_user(state: State, name: Named) -> StreamingResponse:
     return StreamingResponse(
         pieces(state.database, user.id, view(user).model_dump_json()), media_type="application/json", headers=headers
     )
+
+
+@router.get("/{name:path}/stats")
+async def read_stats(state: State, name: Named) -> UserStats:
+    """How much the user has asked and been answered. What was deleted does not count, save for tokens."""
+    async with state.database.session() as session:
+        user = await find(session, name)
+        used = await users.usage(session, user)
+    return UserStats(**dataclasses.asdict(used), since=user.created_at)
 
 
 @router.get("/{name:path}")
