@@ -24,6 +24,7 @@ from ai_assistant.gateway.routes import (
     openai,
     page,
     session,
+    stats,
     users,
 )
 from ai_assistant.gateway.state import AppState
@@ -33,6 +34,7 @@ PUBLIC_ROUTERS = (
     chat.router,
     conversations.router,
     users.router,
+    stats.router,
     assistants.router,
     deliveries.router,
     session.router,

@@ -169,6 +169,29 @@ class UserView(BaseModel):
     created_at: datetime.datetime
 
 
+class UserStats(BaseModel):
+    """What a user has asked for: in their own conversations and in groups; of a group, all that was asked in it."""
+
+    messages: int
+    answers: int
+    prompt_tokens: int
+    completion_tokens: int
+    conversations: int
+    since: datetime.datetime
+    """The first time that the user was heard of."""
+
+
+class PlatformStats(BaseModel):
+    """Services only: how many use the platform."""
+
+    people: int
+    groups: int
+    active_people: int
+    """Who have asked something within 24 h."""
+    deliveries: dict[str, dict[str, int]]
+    """By channel, those that are not over by state: `waiting` for their answer, `pending`, `sending`."""
+
+
 class UserPatch(Strict):
     settings: dict[str, Any]
 
