@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import httpx
@@ -105,6 +106,10 @@ class GatewayClient:
                 logger.warning("The gateway did not answer (%s); trying again in %.1f s", problem, pause)
                 await asyncio.sleep(pause)
         raise AssistantError(problem)
+
+    def stream(self, path: str, *, headers: dict[str, str], timeout: float) -> AbstractAsyncContextManager[httpx.Response]:
+        """An answer to GET that is read as it comes, with `timeout` seconds for each piece. Nothing is tried again."""
+        return self._http.stream("GET", path, headers=headers, timeout=httpx.Timeout(10.0, read=timeout))
 
     @staticmethod
     def _error(response: httpx.Response) -> tuple[str, str]:
