@@ -30,6 +30,8 @@ TYPING_SECONDS = 4.5
 LOOK_SECONDS = 0.2
 """Between two looks whether the chat's pause is over, or room for a preview."""
 
+MOST_LOOKS = 8
+
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 20.0
 NOTE_SECONDS = 2.0
@@ -78,7 +80,7 @@ class Painting:
         self._part: TextPart | None = None
         self._shown_at = self._typed_at = float("-inf")
         self._retry_at = 0.0
-        self._failures = 0
+        self._failures = self._skips = 0
         self._is_plain = self._is_over = False
         self._extra = {"task_id": preview.task_id}
 
@@ -195,10 +197,14 @@ class Painting:
         """What follows for the next one."""
         now = asyncio.get_running_loop().time()
         self._failures = self._failures + 1 if verdict.outcome is Outcome.LATER else 0
+        self._skips = self._skips + 1 if verdict.outcome is Outcome.SKIPPED else 0
         match verdict.outcome:
             case Outcome.SKIPPED:
-                # those who find no room must not all come again at once
-                self._retry_at = now + random.uniform(0.5, 1.0) * LOOK_SECONDS  # noqa: S311 - not a secret
+                # Who finds no room comes again, not all at once, and less often where many want it: formatting in vain costs.
+                # The first words are short, and worth a try.
+                most = MOST_LOOKS if self._shown is not None and self._shown.is_answer else 2
+                looks = min(2 ** (self._skips - 1), most)
+                self._retry_at = now + random.uniform(0.5, 1.0) * looks * LOOK_SECONDS  # noqa: S311 - not a secret
             case Outcome.PLAIN if not self._is_plain:
                 self._is_plain = True
             case Outcome.UNSUPPORTED:
