@@ -75,7 +75,7 @@ class GatewayDouble:
                         *double.answers.get(self.path, (404, {"error": {"code": "x", "message": "There is no such thing."}}))
                     )
 
-            do_GET = do_POST = do_DELETE = handle_any
+            do_GET = do_POST = do_PUT = do_DELETE = handle_any
 
             def answer(self, status: int, body: Any) -> None:
                 data = json.dumps(body).encode()

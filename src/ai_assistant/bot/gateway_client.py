@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import httpx
@@ -132,6 +133,10 @@ class GatewayClient:
             if pause is not None:
                 await asyncio.sleep(max(pause, wanted))
         raise AssistantError(problem)
+
+    def stream(self, path: str, *, headers: dict[str, str], timeout: float) -> AbstractAsyncContextManager[httpx.Response]:
+        """An answer to GET that is read as it comes, with `timeout` seconds for each piece. Nothing is tried again."""
+        return self._http.stream("GET", path, headers=headers, timeout=httpx.Timeout(10.0, read=timeout))
 
     def _is_away(self, problem: str) -> None:
         """Said once, and again from time to time; many requests fail at once."""
