@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx
 
 from ai_assistant.errors import AssistantError, InvalidRequestError
+from ai_assistant.logs import request_id
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class GatewayClient:
             base_url=url,
             headers=headers,
             timeout=timeout,
+            event_hooks={"request": [carry_request_id]},
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
         )
 
@@ -106,6 +108,30 @@ class GatewayClient:
                 await asyncio.sleep(pause)
         raise AssistantError(problem)
 
+    async def download(self, path: str, file: BinaryIO) -> None:
+        """Write an answer's body into a file, without holding it in memory. Raises as `call` does."""
+        problem = ""
+        for pause in (*RETRIES, None):
+            file.seek(0)
+            file.truncate()
+            try:
+                async with self._http.stream("GET", path) as response:
+                    if response.is_success:
+                        async for chunk in response.aiter_bytes():
+                            file.write(chunk)
+                        return
+                    await response.aread()
+            except httpx.HTTPError as error:
+                problem = f"{type(error).__name__}: {error}"
+            else:
+                problem, code = self._error(response)
+                if response.status_code < 500 and response.status_code != 429:
+                    raise GatewayRefusalError(problem, code)
+            if pause is not None:
+                logger.warning("The gateway did not answer (%s); trying again in %.1f s", problem, pause)
+                await asyncio.sleep(pause)
+        raise AssistantError(problem)
+
     @staticmethod
     def _error(response: httpx.Response) -> tuple[str, str]:
         """The gateway's sentence and code."""
@@ -114,3 +140,9 @@ class GatewayClient:
             return str(error["message"]), str(error["code"])
         except (ValueError, KeyError, TypeError):
             return f"HTTP {response.status_code}", ""
+
+
+async def carry_request_id(request: httpx.Request) -> None:
+    """The update that is being handled, for the gateway's and the worker's logs."""
+    if (identifier := request_id.get()) is not None:
+        request.headers["X-Request-ID"] = identifier
