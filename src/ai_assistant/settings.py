@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfig
 
 from ai_assistant.contracts import DEFAULT_ASSISTANT
 from ai_assistant.errors import ConfigurationError
-from ai_assistant.setting_values import Keys, Words, check_device, check_remote_url
+from ai_assistant.setting_values import Ids, Keys, Words, check_device, check_remote_url
 
 PREFIX = "AI_ASSISTANT_"
 REMOTE = "remote"
@@ -294,6 +294,28 @@ class BotSettings(LogSettings):
 
     gateway_key: SecretStr | None = None
     """Service key for the gateway; needed where the gateway has keys."""
+
+    telegram_access: Literal["open", "pairing", "allowlist"] = "pairing"
+    """Who may talk to the bot. `pairing`: whoever an admin lets in, and strangers get a code for that (/allow CODE); the first
+    admin is whoever sends the code that the bot's log shows at start. `allowlist`: the same without codes. `open`: everybody."""
+
+    telegram_admins: Ids = []
+    """Telegram ids of people who may use /allow, /deny and /broadcast, with commas between them; the bot tells strangers their
+    id."""
+
+    telegram_allowed: Words = []
+    """Who is let in besides those whom admins let in: ids of people and groups, and @names, with commas between them. An id is
+    safer: a name can be given up and taken by somebody else."""
+
+    telegram_messages_per_minute: int = Field(20, ge=1, le=6000)
+    """How many messages, edits and presses of buttons a person may send per minute in the long run; a group three times as
+    many. Admins are not counted."""
+
+    telegram_message_burst: int = Field(10, ge=2, le=1000)
+    """How many of them at once; a long text that Telegram splits is several."""
+
+    telegram_privacy_url: str | None = Field(None, pattern="^https?://")
+    """Address of your privacy policy, which /privacy shows below its own text."""
 
 
 class StandaloneSettings(ModelSettings, GatewaySettings):

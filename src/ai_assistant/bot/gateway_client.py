@@ -4,11 +4,12 @@ import asyncio
 import logging
 import time
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx
 
 from ai_assistant.errors import AssistantError, ConfigurationError, InvalidRequestError
+from ai_assistant.logs import request_id
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class GatewayClient:
             base_url=url,
             headers=headers,
             timeout=timeout,
+            event_hooks={"request": [carry_request_id]},
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
         )
 
@@ -138,6 +140,30 @@ class GatewayClient:
         """An answer to GET that is read as it comes, with `timeout` seconds for each piece. Nothing is tried again."""
         return self._http.stream("GET", path, headers=headers, timeout=httpx.Timeout(10.0, read=timeout))
 
+    async def download(self, path: str, file: BinaryIO) -> None:
+        """Write an answer's body into a file, without holding it in memory. Raises as `call` does."""
+        problem = ""
+        for pause in (*RETRIES, None):
+            file.seek(0)
+            file.truncate()
+            try:
+                async with self._http.stream("GET", path) as response:
+                    if response.is_success:
+                        async for chunk in response.aiter_bytes():
+                            file.write(chunk)
+                        return
+                    await response.aread()
+            except httpx.HTTPError as error:
+                problem = f"{type(error).__name__}: {error}"
+            else:
+                problem, code = self._error(response)
+                if response.status_code < 500 and response.status_code != 429:
+                    raise GatewayRefusalError(problem, code, response.status_code)
+            self._is_away(problem)
+            if pause is not None:
+                await asyncio.sleep(pause)
+        raise AssistantError(problem)
+
     def _is_away(self, problem: str) -> None:
         """Said once, and again from time to time; many requests fail at once."""
         now = time.monotonic()
@@ -163,3 +189,9 @@ class GatewayClient:
 def seconds_of(header: str | None) -> float:
     """Of a Retry-After; 0 where there is none."""
     return float(header) if header and header.isdigit() else 0.0
+
+
+async def carry_request_id(request: httpx.Request) -> None:
+    """The update that is being handled, for the gateway's and the worker's logs."""
+    if (identifier := request_id.get()) is not None:
+        request.headers["X-Request-ID"] = identifier
