@@ -23,6 +23,7 @@ from ai_assistant.gateway.routes import (
     internal,
     openai,
     page,
+    questions,
     session,
     users,
 )
@@ -35,6 +36,7 @@ PUBLIC_ROUTERS = (
     users.router,
     assistants.router,
     deliveries.router,
+    questions.router,
     session.router,
     openai.router,
     health.router,
