@@ -9,7 +9,8 @@ from aiogram.client.telegram import TelegramAPIServer
 from aiogram.exceptions import TelegramNetworkError, TelegramUnauthorizedError
 from aiogram.types import User
 
-from ai_assistant.bot.chat import Chats, router
+from ai_assistant.bot.chat import router
+from ai_assistant.bot.chats import Chats
 from ai_assistant.bot.deliverer import Deliverer
 from ai_assistant.bot.gateway_client import GatewayClient
 from ai_assistant.errors import ConfigurationError
@@ -46,7 +47,6 @@ async def poll(settings: BotSettings) -> None:
         await dispatcher.start_polling(bot, handle_as_tasks=False, close_bot_session=False)
     finally:
         await deliverer.stop(LAST_PARTS_SECONDS)
-        await chats.stop()
         await gateway.close()
         await bot.session.close()
 
