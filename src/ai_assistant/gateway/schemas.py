@@ -29,6 +29,10 @@ class TelegramTarget(Strict):
     thread_id: Int64 | None = None
     reply_to: Int64 | None = None
     """Message that the answer replies to."""
+    message_id: Int64 | None = None
+    """Message that asks, for edits of it."""
+    last_message_id: Int64 | None = None
+    """Its last part, where the app has cut it."""
     language: str | None = Field(None, max_length=35)
     """Of the channel's own words around the answer."""
     is_group: bool | None = None

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 
 from ai_assistant.contracts import TaskState
+from ai_assistant.deliveries import questions
 from ai_assistant.deliveries.register import Destination
 from ai_assistant.errors import InvalidRequestError, TaskNotFoundError
 from ai_assistant.gateway import sse
@@ -105,9 +106,17 @@ async def watch(
 
 
 @router.delete("/chat/{task_id}")
-async def stop(state: State, principal: Caller, task_id: uuid.UUID) -> TaskStatus:
+async def stop(
+    state: State,
+    principal: Caller,
+    task_id: uuid.UUID,
+    withdraw: Annotated[bool, Query(description="Deliver nothing of it to its channel, unless that has begun.")] = False,
+) -> TaskStatus:
     """Cancel a task; its partial text is kept. Of a task that is over, this is only its status."""
     task = await find(state, principal, task_id)
+    if withdraw:
+        async with state.database.session() as session:
+            await questions.withdraw(session, task_id)
     if not task.is_final:
         cancellation = await cancel_task(state, task_id, task.assistant)
         if cancellation is not None and not cancellation.ended:
