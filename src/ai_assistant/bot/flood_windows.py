@@ -52,17 +52,18 @@ class Windows:
         self._quiet_at: dict[Place, float] = {}
         """When a chat will have its whole burst again."""
         self._groups: dict[Place, deque[float]] = {}
-        self._held: dict[Place, float] = {}
+        self.held: dict[Place, float] = {}
+        """When the pause of a place ends; some are over."""
         self._all_held = 0.0
         self._refused: dict[Place, float] = {}
         """Chats of the refusals since anybody was served, with the ends of their pauses."""
 
     def __len__(self) -> int:
         """Places that are remembered."""
-        return len(self._quiet_at.keys() | self._groups.keys() | self._held.keys())
+        return len(self._quiet_at.keys() | self._groups.keys() | self.held.keys())
 
     def held_until(self, place: Place) -> float:
-        return max(self._all_held, self._held.get(place, 0.0))
+        return max(self._all_held, self.held.get(place, 0.0))
 
     def free_at(self, place: Place, level: Urgency, *, is_message: bool) -> float:
         """The earliest time for such a request; one that is over means now."""
@@ -92,7 +93,7 @@ class Windows:
 
     def hold(self, place: Place, until: float) -> None:
         """Nothing to this place until then. A pause is never shortened."""
-        self._held[place] = max(self._held.get(place, 0.0), until)
+        self.held[place] = max(self.held.get(place, 0.0), until)
 
     def refused(self, place: Place, until: float) -> None:
         """Telegram's flood control: the place is held; and all are, when it is not about this one."""
@@ -107,7 +108,7 @@ class Windows:
 
     def forget(self, now: float) -> None:
         """What does not matter any more."""
-        self._held = {place: until for place, until in self._held.items() if until > now}
+        self.held = {place: until for place, until in self.held.items() if until > now}
         self._quiet_at = {place: until for place, until in self._quiet_at.items() if until > now}
         self._groups = {place: sent for place, sent in self._groups.items() if sent[-1] + MINUTE > now}
 

@@ -72,11 +72,19 @@ class Pacer(BaseRequestMiddleware):
 
     def __init__(self, rates: Rates | None = None) -> None:
         self.counts = PacerCounts()
+        self.flooded = asyncio.Event()
+        """Set by every 429; whoever remembers pauses clears it."""
         self._turns = Turns(rates or Rates())
 
     def is_held(self, chat_id: Place) -> bool:
         """True while Telegram's flood control forbids requests to this chat."""
         return self._turns.windows.held_until(chat_id) > asyncio.get_running_loop().time()
+
+    def held_chats(self) -> dict[int, float]:
+        """Seconds that are left of each pause."""
+        now = asyncio.get_running_loop().time()
+        held = self._turns.windows.held
+        return {place: until - now for place, until in held.items() if isinstance(place, int) and until > now}
 
     def hold(self, chat_id: Place, seconds: float) -> None:
         """A pause that somebody else knows of."""
@@ -153,6 +161,7 @@ class Pacer(BaseRequestMiddleware):
     def _flooded(self, place: Place, flood: TelegramRetryAfter) -> None:
         self.counts.floods += 1
         self._turns.hold(place, flood.retry_after)
+        self.flooded.set()
         logger.warning("Telegram wants a pause of %d s: %s", flood.retry_after, place)
 
 

@@ -64,6 +64,10 @@ def test_a_wide_table_is_a_list_of_named_values() -> None:
     assert ("bold", "name: two") in covered(part)
 
 
+def test_a_row_may_have_more_cells_than_the_header() -> None:
+    assert only("| a |\n|---|\n| 1 | 2 | three |").text == "a │   │\n──┼───┼──────\n1 │ 2 │ three"
+
+
 def test_code_that_must_be_cut_is_reopened_with_its_language() -> None:
     first = "слово " * 400
     code = "\n".join(f"line_{number} = {number}" for number in range(150))

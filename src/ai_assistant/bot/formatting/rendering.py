@@ -1,10 +1,10 @@
 """From Markdown to one formatted text; long code on the way becomes snippets."""
 
 from typing import Any
-from urllib.parse import quote, urlsplit
 
 from telegramify_markdown.entity import utf16_len
 
+from ai_assistant.bot.formatting.addresses import web_address
 from ai_assistant.bot.formatting.formulas import is_formula, readable
 from ai_assistant.bot.formatting.snippet import MAX_UNITS, Snippet, language_of, snippet
 from ai_assistant.bot.formatting.source import cleaned, parsed, spoilers
@@ -60,6 +60,7 @@ class _Renderer:
         self._setext = b""
         self._is_html_line_over = False
         self._rows: list[Row] = []
+        self._row_end = self._cell_end = 0
         self._alignments: tuple[str, ...] = ()
         self._outside: tuple[list[str], int, list[Span]] | None = None
         """The text around the table whose cell is being written."""
@@ -131,7 +132,9 @@ class _Renderer:
                 self._begin_item()
             elif tag in ("TableHead", "TableRow"):
                 self._rows.append([])
+                self._row_end = end
             elif tag == "TableCell":
+                self._cell_end = end
                 self._outside = self._pieces, self._length, self._spans
                 self._pieces, self._length, self._spans = [], 0, []
             elif tag in ("Paragraph", "HtmlBlock"):
@@ -182,6 +185,10 @@ class _Renderer:
             self._end_code()
         elif name == "TableCell":
             self._end_cell()
+        elif name == "TableRow":
+            # The parser drops cells beyond the columns of the header.
+            left = self._source[self._cell_end : self._row_end].decode().strip().strip("|")
+            self._rows[-1] += [Formatted(cell.strip()) for cell in left.split("|") if cell.strip()]
         elif name == "Table":
             self._end_table()
 
@@ -378,17 +385,3 @@ class _Renderer:
 
     def _ends_with(self, text: str) -> bool:
         return "".join(self._pieces[-3:]).endswith(text)
-
-
-def web_address(address: str) -> str | None:
-    """The address in the form that Telegram links to; None where it would not."""
-    try:
-        parts = urlsplit(address)
-    except ValueError:
-        return None
-    scheme = parts.scheme.lower()
-    if scheme in ("http", "https"):
-        is_host = "." in parts.netloc.strip(".")
-    else:
-        is_host = scheme in ("mailto", "tel", "tg") and bool(parts.path or parts.netloc)
-    return quote(address, safe="!#$%&'()*+,/:;=?@[]~") if is_host and len(address) <= 2048 else None
