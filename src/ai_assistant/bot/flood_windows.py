@@ -91,8 +91,12 @@ class Windows:
         self._refused.clear()
 
     def hold(self, place: Place, until: float) -> None:
-        """Telegram's flood control: nothing to this place until then. A pause is never shortened."""
+        """Nothing to this place until then. A pause is never shortened."""
         self._held[place] = max(self._held.get(place, 0.0), until)
+
+    def refused(self, place: Place, until: float) -> None:
+        """Telegram's flood control: the place is held; and all are, when it is not about this one."""
+        self.hold(place, until)
         if not is_chat(place):
             return
         self._refused[place] = until

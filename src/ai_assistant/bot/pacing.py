@@ -80,7 +80,7 @@ class Pacer(BaseRequestMiddleware):
 
     def hold(self, chat_id: Place, seconds: float) -> None:
         """A pause that somebody else knows of."""
-        self._turns.hold(chat_id, seconds)
+        self._turns.hold(chat_id, seconds, is_news=False)
 
     async def __call__(
         self, make_request: NextRequestMiddlewareType[TelegramType], bot: Bot, method: TelegramMethod[TelegramType]

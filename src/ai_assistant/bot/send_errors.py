@@ -106,6 +106,11 @@ def obstacle_of(error: Exception) -> Obstacle | None:
     return next((obstacle for obstacle, words in OBSTACLES.items() if any(word in sentence for word in words)), None)
 
 
+def is_hopeless(error: TelegramBadRequest) -> bool:
+    """True if no form of the message would be taken: it is about the chat, or about what the bot may do there."""
+    return any(words in error.message.lower() for words in (*GONE, *MUTED))
+
+
 def never_connected(error: Exception) -> bool:
     """True if the request cannot have reached Telegram."""
     cause = error.__cause__ if isinstance(error, TelegramNetworkError) else error

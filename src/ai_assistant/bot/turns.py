@@ -84,9 +84,13 @@ class Turns:
         self._in_air.discard(place)
         self._serve()
 
-    def hold(self, place: Place, seconds: float) -> None:
-        """Telegram's flood control. Who waits for that place and cannot wait so long is told."""
-        self.windows.hold(place, asyncio.get_running_loop().time() + seconds)
+    def hold(self, place: Place, seconds: float, *, is_news: bool = True) -> None:
+        """Telegram's flood control, told just now or known from elsewhere. Who waits there and cannot wait so long is told."""
+        until = asyncio.get_running_loop().time() + seconds
+        if is_news:
+            self.windows.refused(place, until)
+        else:
+            self.windows.hold(place, until)
         self._serve()
 
     def _serve(self) -> None:
