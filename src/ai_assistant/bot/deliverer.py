@@ -42,14 +42,18 @@ PAUSE_SECONDS = 2.0
 LOST = ("stale_attempt", "delivery_not_found")
 
 
-async def no_previews(_: str) -> None:
+async def no_previews(_: str) -> int | None:
     """For a bot that shows none."""
+    return None
 
 
 class Deliverer:
-    """One per bot. `before_final(task_id)` is awaited before an answer's first part: it ends the answer's previews."""
+    """One per bot. `before_final(task_id)` is awaited before an answer's first part: it ends the answer's previews, and
+    returns the message that shows the answer, if one does."""
 
-    def __init__(self, bot: Bot, gateway: GatewayClient, before_final: Callable[[str], Awaitable[None]] = no_previews) -> None:
+    def __init__(
+        self, bot: Bot, gateway: GatewayClient, before_final: Callable[[str], Awaitable[int | None]] = no_previews
+    ) -> None:
         self._bot = bot
         self._ledger = DeliveryClient(gateway)
         self._before_final = before_final
@@ -146,7 +150,7 @@ class Deliverer:
         if done >= len(plan):
             return {"event": "delivered"}
         if done == 0 and item["task"] is not None:
-            await self._end_previews(item["task"]["task_id"])
+            await self._end_previews(item)
         arrived = self._sent.of(item)
         for number in range(done, len(plan)):
             is_news = number not in arrived
@@ -181,13 +185,17 @@ class Deliverer:
             if loop.time() - asked_at < SLOWEST_REPORT_SECONDS:
                 return
 
-    async def _end_previews(self, task_id: str) -> None:
+    async def _end_previews(self, item: dict[str, Any]) -> None:
         """Best effort: the answer does not depend on them."""
+        task_id = item["task"]["task_id"]
         try:
             async with asyncio.timeout(PREVIEW_SECONDS):
-                await self._before_final(task_id)
+                message_id = await self._before_final(task_id)
         except Exception:
             logger.exception("The previews of an answer could not be ended", extra={"task_id": task_id})
+            return
+        # of a short answer, the message may have been on its way when the ledger gave the delivery out
+        item["preview_message_id"] = item.get("preview_message_id") or message_id
 
     async def _remove_preview(self, item: dict[str, Any], message_id: int) -> None:
         """A preview that could not become the first part, which is a file for instance. Best effort."""

@@ -24,7 +24,7 @@ TARGET_GROUP = {"chat_id": -100, "thread_id": 3, "reply_to": 55, "language": "en
 class Scene:
     """One bot, its Telegram and its ledger."""
 
-    def __init__(self, *answers: Answer, before_final: Callable[[str], Awaitable[None]] = no_previews) -> None:
+    def __init__(self, *answers: Answer, before_final: Callable[[str], Awaitable[int | None]] = no_previews) -> None:
         self.answers = list(answers)
         """Of Telegram to the next requests; then all is well."""
         self.ledger = LedgerDouble(lambda event: self.trouble.pop(event, None))
@@ -314,11 +314,26 @@ def test_a_group_that_became_a_supergroup() -> None:
     run(main)
 
 
+def test_a_preview_that_the_ledger_did_not_know_of_yet() -> None:
+    async def main() -> None:
+        async def before_final(_: str) -> int | None:
+            return 77
+
+        scene = Scene(before_final=before_final)
+        entry = scene.ledger.owe(-100, "Hello.", target=TARGET_GROUP)
+        await scene.settle()
+        (edit,) = scene.calls
+        assert isinstance(edit, EditMessageText)
+        assert (edit.message_id, entry.parts) == (77, [77])
+
+    run(main)
+
+
 def test_previews_end_before_the_first_part_and_whatever_they_do() -> None:
     async def main() -> None:
         seen: list[tuple[str, int]] = []
 
-        async def before_final(task_id: str) -> None:
+        async def before_final(task_id: str) -> int | None:
             seen.append((task_id, len(scene.calls)))
             if len(seen) == 1:
                 await asyncio.sleep(1000)
