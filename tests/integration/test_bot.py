@@ -21,7 +21,10 @@ def short_and_certain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def start_bot(platform: Platform, api: BotApi, folder: Path, token: str = TOKEN) -> Process:
     environment = platform.environment(
-        AI_ASSISTANT_TELEGRAM_TOKEN=token, AI_ASSISTANT_TELEGRAM_API_URL=api.url, AI_ASSISTANT_GATEWAY_URL=platform.url
+        AI_ASSISTANT_TELEGRAM_TOKEN=token,
+        AI_ASSISTANT_TELEGRAM_API_URL=api.url,
+        AI_ASSISTANT_GATEWAY_URL=platform.url,
+        AI_ASSISTANT_TELEGRAM_ACCESS="open",
     )
     return Process("bot", ["bot"], environment, folder / "bot.log", "").start(wait=False)
 

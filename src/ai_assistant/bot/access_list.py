@@ -69,9 +69,9 @@ class AccessList:
         while True:
             settings = await self._users.settings(self._record_name(len(records)))
             values = {key: value for key, value in settings.items() if key.startswith(PREFIX) and value in set(Listed)}
-            if records and not values:
-                return records
             records.append({key: Listed(value) for key, value in values.items()})
+            if len(values) < MAX_PER_RECORD:  # the next one is begun when this one is full
+                return records
 
     def get(self, subject: str) -> Listed | None:
         key = PREFIX + self._fingerprints.of(subject)

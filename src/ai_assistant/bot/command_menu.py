@@ -46,7 +46,8 @@ class CommandMenu:
             for language in LANGUAGES:
                 code = None if language == "en" else language  # English for all who read neither
                 wanted = menu(names, language)
-                if await self._bot.get_my_commands(scope=scope, language_code=code) != wanted:
+                known = await self._bot.get_my_commands(scope=scope, language_code=code)
+                if [item.model_dump() for item in known] != [item.model_dump() for item in wanted]:
                     await self._bot.set_my_commands(wanted, scope=scope, language_code=code)
         except TelegramAPIError as error:
             logger.info("The menu of commands could not be set (%s)", type(error).__name__)
