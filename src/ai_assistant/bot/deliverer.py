@@ -16,7 +16,7 @@ from typing import Any
 from aiogram import Bot
 from aiogram.exceptions import AiogramError, TelegramAPIError
 
-from ai_assistant.bot.delivery_client import LEASE_SECONDS, DeliveryClient
+from ai_assistant.bot.delivery_client import LEASE_SECONDS, LOST, DeliveryClient
 from ai_assistant.bot.formatting.parts import Part, from_json
 from ai_assistant.bot.gateway_client import GatewayClient, GatewayRefusalError
 from ai_assistant.bot.outcome import parts_of
@@ -27,6 +27,7 @@ from ai_assistant.bot.sent_parts import SentParts
 from ai_assistant.bot.texts import say
 from ai_assistant.bot.turns import PATIENCE_SECONDS
 from ai_assistant.errors import AssistantError
+from ai_assistant.metrics import BotMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,6 @@ SLOWEST_REPORT_SECONDS = LEASE_SECONDS - SEND_SECONDS - PATIENCE_SECONDS
 PREVIEW_SECONDS = 5.0
 HAND_OVER_SECONDS = 1.0
 PAUSE_SECONDS = 2.0
-LOST = ("stale_attempt", "delivery_not_found")
 
 
 async def no_previews(_: str) -> int | None:
@@ -52,10 +52,15 @@ class Deliverer:
     returns the message that shows the answer, if one does."""
 
     def __init__(
-        self, bot: Bot, gateway: GatewayClient, before_final: Callable[[str], Awaitable[int | None]] = no_previews
+        self,
+        bot: Bot,
+        gateway: GatewayClient,
+        before_final: Callable[[str], Awaitable[int | None]] = no_previews,
+        metrics: BotMetrics | None = None,
     ) -> None:
         self._bot = bot
-        self._ledger = DeliveryClient(gateway)
+        self._metrics = metrics
+        self._ledger = DeliveryClient(gateway, metrics)
         self._before_final = before_final
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._loop: asyncio.Task[None] | None = None
@@ -161,6 +166,8 @@ class Deliverer:
                 form = form_of(item, plan[number], number, is_last=number == len(plan) - 1, is_uncertain=is_uncertain)
                 begin = functools.partial(self._renew, item, number, len(plan))
                 arrived[number] = await send(self._bot, form, begin)
+                if is_uncertain and self._metrics is not None:
+                    self._metrics.duplicates_marked.inc()
             await self._ledger.report(item, "part_done", part=number, message_id=arrived[number])
             if is_news and number == 0:
                 await self._remove_preview(item, arrived[0])

@@ -134,7 +134,7 @@ class Intake:
             logger.info("Update %d is of a kind that is not known here; it is passed over", update.update_id)
             return
         try:
-            response = await self._dispatcher.feed_update(self._bot, update)
+            response = await self._dispatcher.feed_update(self._bot, update, parts=group.parts)
             if isinstance(response, TelegramMethod):
                 await self._bot(response)
         except TelegramAPIError as error:
