@@ -55,7 +55,7 @@ def is_unknown_command(message: Message, profile: Profile) -> bool:
 async def unknown(message: Message, profile: Profile) -> None:
     """In a group it may have been meant for another bot."""
     if is_private(message):
-        await message.answer(say("unknown_command", profile.language))
+        await message.answer(say("no_such_command", profile.language))
 
 
 @leftovers.callback_query()

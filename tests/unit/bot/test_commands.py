@@ -1,5 +1,6 @@
 """Commands, through the dispatcher: what they answer, what they leave at the gateway, and what is in the log afterwards."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 
@@ -28,7 +29,7 @@ async def talk(api: BotApi, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ta
 async def test_start_help_and_unknown(talk: Talk) -> None:
     assert await talk.say("/start") == [say("start", "en")]
     assert await talk.say("/help", language="ru") == [say("help", "ru")]
-    assert await talk.say("/frobnicate now") == [say("unknown_command", "ru")]
+    assert await talk.say("/frobnicate now") == [say("no_such_command", "ru")]
     await talk.say("/usr/bin is what?")
     assert [text for text, _ in talk.heard] == ["/usr/bin is what?"]
     group = talk.api.group(-100, [talk.api.person(7)])
@@ -204,9 +205,17 @@ async def test_gateway_away(talk: Talk) -> None:
     talk.gateway.is_away = True
     for command in ("/start", "/help", "/privacy"):
         assert await talk.say(command) == [say(command[1:], "en")]
-    for text in ("/settings", "/stats", "Hello"):
+    for text in ("/settings", "/stats"):
         assert await talk.say(text) == [say("unavailable", "en")]
+    # what is for the assistant waits
+    talk.api.say("Hello")
+    waiting = asyncio.create_task(talk.handle())
+    while talk.api.texts()[-1] != say("message_waits", "en"):
+        await asyncio.sleep(0.01)
     assert talk.heard == []
+    talk.gateway.is_away = False
+    assert await waiting == [say("message_waits", "en")]
+    assert [text for text, _ in talk.heard] == ["Hello"]
 
 
 async def test_the_log_knows_nobody(talk: Talk, caplog: pytest.LogCaptureFixture) -> None:
