@@ -38,6 +38,10 @@ async def test_start_help_and_unknown(talk: Talk) -> None:
     assert len(talk.heard) == 1
 
 
+async def test_telegram_is_asked_for_all_that_is_needed(talk: Talk) -> None:
+    assert {"message", "callback_query", "my_chat_member"} <= set(talk.dispatcher.resolve_used_update_types())
+
+
 async def test_menu_is_set_once(talk: Talk) -> None:
     for _ in range(2):
         await talk.commands.start()
