@@ -65,7 +65,7 @@ class BotGateway:
             case "POST", "/api/deliveries/broadcast":
                 is_repeat = body["key"] in self.broadcasts
                 self.broadcasts[body["key"]] = body["text"]
-                return web.json_response({"targets": self.all_stats()["users"], "is_repeat": is_repeat})
+                return web.json_response({"targets": self.all_stats()["people"], "is_repeat": is_repeat})
             case "DELETE", path if path.startswith("/api/chat/"):
                 self.cancelled.append(path.rpartition("/")[2])
                 return web.json_response({})
@@ -87,9 +87,11 @@ class BotGateway:
         elif part == "export":
             return web.Response(body=self.export, content_type="application/json")
         elif part == "stats":
-            return web.json_response({"conversations": 2, "messages": 10, "answers": 5, "tokens": 1234})
+            return web.json_response(
+                {"conversations": 2, "messages": 10, "answers": 5, "prompt_tokens": 1, "completion_tokens": 1234}
+            )
         return web.json_response({"id": name, "settings": self.users[name]})
 
-    def all_stats(self) -> dict[str, int]:
+    def all_stats(self) -> dict[str, Any]:
         people = sum(name.startswith("tg:") for name in self.users)
-        return {"users": people, "conversations": 3, "messages": 20, "answers": 10, "tokens": 5000}
+        return {"people": people, "groups": 5000, "active_people": 1, "deliveries": {"telegram": {"waiting": 1, "pending": 2}}}

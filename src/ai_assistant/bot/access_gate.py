@@ -1,5 +1,6 @@
 """The door: a middleware that lets updates in or turns them away, before anything is asked of the gateway about them."""
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
@@ -7,14 +8,14 @@ from typing import Any
 
 from aiogram import BaseMiddleware, Bot
 from aiogram.exceptions import TelegramAPIError
-from aiogram.types import ChatMemberUpdated, Message, TelegramObject, Update, User
+from aiogram.types import Chat, ChatMemberUpdated, Message, TelegramObject, Update, User
 
 from ai_assistant.bot.access import Access, Asker, Standing
 from ai_assistant.bot.access_list import Listed
 from ai_assistant.bot.command_menu import CommandMenu
 from ai_assistant.bot.command_names import argument, command_name
 from ai_assistant.bot.pairing import Occasions
-from ai_assistant.bot.profiles import is_private
+from ai_assistant.bot.profiles import code_of, is_kept, is_private
 from ai_assistant.bot.texts import language_from, say
 from ai_assistant.errors import AssistantError
 
@@ -24,6 +25,7 @@ HARMLESS = frozenset({"start", "help"})
 """Commands that tell nothing and ask nobody."""
 AWAY_SECONDS = 60.0
 """Between two sentences about a gateway that is away."""
+WAIT_SECONDS = 0.5
 
 Concerns = Callable[[Message, User], bool]
 """Whether a group's message may be meant for the bot, which is the second argument."""
@@ -55,6 +57,8 @@ class AccessGate(BaseMiddleware):
                 data["outcome"] = "not_for_the_bot"
                 return None
         standing = await self._access.standing(user, chat, is_patient=message is not None)
+        if standing is Standing.UNKNOWN and message is not None and is_kept(message):
+            standing = await self._wait(message, user, chat)
         is_harmless = message is not None and command_name(message) in HARMLESS
         if standing in (Standing.ADMIN, Standing.ALLOWED) or (standing is Standing.UNKNOWN and is_harmless):
             data["is_admin"] = standing is Standing.ADMIN
@@ -67,6 +71,17 @@ class AccessGate(BaseMiddleware):
         with contextlib.suppress(TelegramAPIError):  # a stranger who has blocked the bot is no error
             await self._turn_away(event, standing, bot)
         return None
+
+    async def _wait(self, message: Message, user: User | None, chat: Chat | None) -> Standing:
+        """A message is not lost because the gateway is away while the bot starts."""
+        if is_private(message) and self._told_away.is_first(message.chat.id):
+            with contextlib.suppress(TelegramAPIError):
+                await message.answer(say("message_waits", code_of(user)))
+        standing = Standing.UNKNOWN
+        while standing is Standing.UNKNOWN and not self._access.listed.is_refused:
+            await asyncio.sleep(WAIT_SECONDS)
+            standing = await self._access.standing(user, chat, is_patient=True)
+        return standing
 
     async def announce(self, bot: Bot) -> None:
         """Say in the log, once, how the bot gets its owner."""

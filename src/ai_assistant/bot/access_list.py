@@ -9,6 +9,7 @@ from collections.abc import Callable
 from enum import StrEnum
 
 from ai_assistant.bot.fingerprints import Fingerprints
+from ai_assistant.bot.gateway_client import GatewayRefusalError
 from ai_assistant.bot.user_client import UserClient
 from ai_assistant.errors import AssistantError
 
@@ -46,6 +47,8 @@ class AccessList:
         self._lock = asyncio.Lock()
         self.is_known = False
         """Whether it has been read at all."""
+        self.is_refused = False
+        """Whether the gateway refused to tell, for a wrong key, say: waiting does not help."""
 
     async def refresh(self, *, is_patient: bool = False) -> None:
         """Read it again if it is time to. A gateway that does not answer leaves everything as it was.
@@ -61,6 +64,7 @@ class AccessList:
                 self.is_known = True
                 self._fresh_until = self._clock() + FRESH_SECONDS
             except (AssistantError, TimeoutError) as error:
+                self.is_refused = isinstance(error, GatewayRefusalError)
                 logger.warning("The gateway does not say who is let in (%s)", error or type(error).__name__)
                 self._fresh_until = self._clock() + PAUSE_SECONDS
 

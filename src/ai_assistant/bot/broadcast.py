@@ -53,8 +53,8 @@ async def preview(message: Message, profile: Profile, users: UserClient) -> None
 
 
 def reachable(stats: dict[str, Any]) -> int | None:
-    """How many private chats would get it, where the gateway says so."""
-    count = stats.get("private_chats")
+    """How many people the gateway knows: not more than these get it, for some may have blocked the bot."""
+    count = stats.get("people")
     return count if isinstance(count, int) else None
 
 

@@ -4,7 +4,7 @@ import logging
 
 from aiogram import Router
 from aiogram.filters import Command
-from aiogram.types import CallbackQuery, Message
+from aiogram.types import CallbackQuery, ChatMemberUpdated, Message
 
 from ai_assistant.bot.access import Access, Standing
 from ai_assistant.bot.command_names import ADMIN, GROUP, HIDDEN, PRIVATE, argument, command_name
@@ -55,9 +55,14 @@ def is_unknown_command(message: Message, profile: Profile) -> bool:
 async def unknown(message: Message, profile: Profile) -> None:
     """In a group it may have been meant for another bot."""
     if is_private(message):
-        await message.answer(say("unknown_command", profile.language))
+        await message.answer(say("no_such_command", profile.language))
 
 
 @leftovers.callback_query()
 async def stale(callback: CallbackQuery, profile: Profile) -> None:
     await callback.answer(say("stale_button", profile.language))
+
+
+@leftovers.my_chat_member()
+async def noted(_: ChatMemberUpdated) -> None:
+    """The door (access_gate) has seen it. Without a handler Telegram would not be asked for updates of this kind."""

@@ -10,6 +10,7 @@ from aiogram.filters import Command
 from aiogram.types import CallbackQuery, InaccessibleMessage, Message
 
 from ai_assistant.bot.exports import Exports
+from ai_assistant.bot.gateway_client import CHANNEL
 from ai_assistant.bot.preference_pages import keyboard
 from ai_assistant.bot.profiles import Profile, Profiles, is_private
 from ai_assistant.bot.texts import say
@@ -100,7 +101,7 @@ async def decide(callback: CallbackQuery, profile: Profile, users: UserClient, m
         return
     if callback.data == "forget:no":
         await callback.answer()
-        await replace(message, say("kept", profile.language))
+        await replace(message, say("forget_kept", profile.language))
         return
     if not is_in_time(callback.data or "", time.time()):
         await callback.answer()
@@ -131,8 +132,10 @@ async def replace(message: Message, text: str) -> None:
 
 
 def numbers(found: dict[str, Any]) -> dict[str, int]:
-    return {name: int(found.get(name) or 0) for name in ("conversations", "messages", "answers", "tokens")}
+    return {name: int(found.get(name) or 0) for name in ("conversations", "messages", "answers", "completion_tokens")}
 
 
 def numbers_of_all(found: dict[str, Any]) -> dict[str, int]:
-    return {name: int(found.get(name) or 0) for name in ("users", "conversations", "messages", "answers", "tokens")}
+    of_channel = (found.get("deliveries") or {}).get(CHANNEL) or {}
+    counts = {name: int(found.get(name) or 0) for name in ("people", "active_people", "groups")}
+    return counts | {"open": sum(of_channel.values())}

@@ -5,6 +5,7 @@ owns the group's conversations and settings.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -12,9 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiogram import BaseMiddleware
+from aiogram.exceptions import TelegramAPIError
 from aiogram.types import Chat, Message, TelegramObject, Update, User
 
 from ai_assistant.bot.command_names import command_name
+from ai_assistant.bot.gateway_client import GatewayRefusalError
 from ai_assistant.bot.texts import LANGUAGES, language_from, say
 from ai_assistant.bot.user_client import UserClient
 from ai_assistant.errors import AssistantError
@@ -23,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 FRESH_SECONDS = 5.0
 READ_SECONDS = 3.0
-"""For what can do without settings; messages wait for as long as the gateway's client does (some 15 s)."""
+"""For commands and buttons; messages for the assistant wait for as long as it takes."""
 MAX_CACHED = 10_000
 
 WITHOUT_SETTINGS = frozenset({"start", "help", "stop", "privacy"})
@@ -83,8 +86,8 @@ class Profiles:
 
 
 class ProfileMiddleware(BaseMiddleware):
-    """Puts `profile` beside every update. A message that would be handed over waits for the gateway; if that stays away, the
-    person hears so: without the settings it would begin a new conversation."""
+    """Puts `profile` beside every update. A message for the assistant waits until the gateway is back, and the person hears so:
+    without the settings it would begin a new conversation."""
 
     def __init__(self, profiles: Profiles) -> None:
         self._profiles = profiles
@@ -99,8 +102,11 @@ class ProfileMiddleware(BaseMiddleware):
         message = event.message or event.edited_message
         needs_settings = message is not None and command_name(message) not in WITHOUT_SETTINGS
         try:
-            async with asyncio.timeout(None if needs_settings else READ_SECONDS):
-                settings = await self._profiles.settings(owner, is_fresh=message is not None)
+            if message is not None and is_kept(message):
+                settings = await self._insist(owner, message, user)
+            else:
+                async with asyncio.timeout(READ_SECONDS):
+                    settings = await self._profiles.settings(owner, is_fresh=message is not None)
         except (AssistantError, TimeoutError) as error:
             logger.warning("The gateway does not say what somebody has chosen (%s)", error or type(error).__name__)
             if needs_settings and message is not None:
@@ -117,6 +123,26 @@ class ProfileMiddleware(BaseMiddleware):
             is_admin=bool(data.get("is_admin")),
         )
         return await handler(event, data)
+
+    async def _insist(self, owner: str, message: Message, user: User | None) -> dict[str, Any]:
+        """However long it takes: a message is never lost. Raises GatewayRefusalError."""
+        is_told = False
+        while True:
+            try:
+                return await self._profiles.settings(owner, is_fresh=True)
+            except GatewayRefusalError:
+                raise
+            except AssistantError as error:
+                logger.warning("A message waits for the gateway (%s)", error.message)
+            if not is_told:
+                is_told = True
+                with contextlib.suppress(TelegramAPIError):
+                    await message.answer(say("message_waits", self._profiles.language(owner, code_of(user))))
+
+
+def is_kept(message: Message) -> bool:
+    """Whether it is for the assistant, or about the conversation: what is handed over sooner or later."""
+    return command_name(message) in (None, "new", "retry")
 
 
 def person_of(chat: Chat | None, user: User | None) -> str:

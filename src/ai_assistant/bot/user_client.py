@@ -51,7 +51,7 @@ class UserClient:
 
     async def all_stats(self) -> dict[str, Any]:
         """The whole service's numbers."""
-        return await self._gateway.call("GET", "/api/stats", params={"channel": CHANNEL})
+        return await self._gateway.call("GET", "/api/stats")
 
     async def assistants(self) -> list[dict[str, Any]]:
         """All assistants with `name`, `state` and `details`."""

@@ -1,5 +1,6 @@
 """Who gets in, in every mode, and that nothing of the others reaches the gateway."""
 
+import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -8,7 +9,7 @@ import pytest
 from bot_talk import Talk, talking
 from telegram import BotApi, started_bot_api
 
-from ai_assistant.bot import access_list
+from ai_assistant.bot import access_gate, access_list
 from ai_assistant.bot.fingerprints import Fingerprints
 from ai_assistant.bot.texts import say
 
@@ -142,7 +143,7 @@ async def test_allowlist_has_no_codes(api: BotApi, monkeypatch: pytest.MonkeyPat
 async def test_only_admins_have_admins_commands(talk: Talk) -> None:
     await talk.say("/allow 7", user=ADMIN)
     for command in ("/allow 8", "/deny 1", "/broadcast Hi"):
-        assert await talk.say(command) == [say("unknown_command", "en")]
+        assert await talk.say(command) == [say("no_such_command", "en")]
     assert [name for name in talk.gateway.users if name.startswith("tg-bot")] == ["tg-bot:4242"]
     assert len(talk.gateway.users["tg-bot:4242"]) == 1
 
@@ -200,15 +201,24 @@ async def test_long_lists_go_on_in_another_record(talk: Talk, monkeypatch: pytes
     assert sum(map(len, (talk.gateway.users["tg-bot:4242"], talk.gateway.users["tg-bot:4242:1"]))) == 8
 
 
-async def test_gateway_away_at_start(talk: Talk) -> None:
+async def test_gateway_away_at_start(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_gate, "WAIT_SECONDS", 0.01)
     talk.gateway.is_away = True
     assert await talk.say("/start") == [say("start", "en")]
-    assert await talk.say("Hello") == [say("unavailable", "en")]
-    assert await talk.say("Hello?") == []
+    assert await talk.say("/settings") == [say("unavailable", "en")]
+    assert await talk.say("/settings") == []
     assert await talk.say("/start", user=ADMIN) == [say("start", "en") + "\n\n" + say("start_admin", "en")]
+    # what may be for the assistant waits
+    talk.api.say("Hello", user=8)
+    waiting = asyncio.create_task(talk.handle())
+    while talk.api.texts()[-1] != say("message_waits", "en"):
+        await asyncio.sleep(0.01)
     talk.gateway.is_away = False
     talk.now += 10
-    assert "/allow" in (await talk.say("Hello?"))[0]
+    told = await waiting
+    assert told[0] == say("message_waits", "en")
+    assert "/allow" in told[1]
+    assert talk.heard == []
 
 
 async def test_gateway_away_later_changes_nothing(talk: Talk, caplog: pytest.LogCaptureFixture) -> None:
@@ -218,7 +228,7 @@ async def test_gateway_away_later_changes_nothing(talk: Talk, caplog: pytest.Log
     talk.gateway.is_away = True
     talk.now += 60
     with caplog.at_level(logging.WARNING):
-        assert await talk.say("Are you there?") == [say("unavailable", "en")]
+        assert await talk.say("/settings") == [say("unavailable", "en")]
     assert await talk.say("Hello", user=8) == [say("denied", "en")]
     assert await talk.say("/deny 7", user=ADMIN) == [say("unavailable", "en")]
     assert [text for text, _ in talk.heard] == ["Hello"]

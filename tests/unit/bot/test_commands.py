@@ -1,5 +1,6 @@
 """Commands, through the dispatcher: what they answer, what they leave at the gateway, and what is in the log afterwards."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
 
@@ -28,13 +29,17 @@ async def talk(api: BotApi, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ta
 async def test_start_help_and_unknown(talk: Talk) -> None:
     assert await talk.say("/start") == [say("start", "en")]
     assert await talk.say("/help", language="ru") == [say("help", "ru")]
-    assert await talk.say("/frobnicate now") == [say("unknown_command", "ru")]
+    assert await talk.say("/frobnicate now") == [say("no_such_command", "ru")]
     await talk.say("/usr/bin is what?")
     assert [text for text, _ in talk.heard] == ["/usr/bin is what?"]
     group = talk.api.group(-100, [talk.api.person(7)])
     talk.api.person(7).says("/frobnicate", group)
     assert await talk.handle() == []
     assert len(talk.heard) == 1
+
+
+async def test_telegram_is_asked_for_all_that_is_needed(talk: Talk) -> None:
+    assert {"message", "callback_query", "my_chat_member"} <= set(talk.dispatcher.resolve_used_update_types())
 
 
 async def test_menu_is_set_once(talk: Talk) -> None:
@@ -204,9 +209,17 @@ async def test_gateway_away(talk: Talk) -> None:
     talk.gateway.is_away = True
     for command in ("/start", "/help", "/privacy"):
         assert await talk.say(command) == [say(command[1:], "en")]
-    for text in ("/settings", "/stats", "Hello"):
+    for text in ("/settings", "/stats"):
         assert await talk.say(text) == [say("unavailable", "en")]
+    # what is for the assistant waits
+    talk.api.say("Hello")
+    waiting = asyncio.create_task(talk.handle())
+    while talk.api.texts()[-1] != say("message_waits", "en"):
+        await asyncio.sleep(0.01)
     assert talk.heard == []
+    talk.gateway.is_away = False
+    assert await waiting == [say("message_waits", "en")]
+    assert [text for text, _ in talk.heard] == ["Hello"]
 
 
 async def test_the_log_knows_nobody(talk: Talk, caplog: pytest.LogCaptureFixture) -> None:

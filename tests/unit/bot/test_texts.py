@@ -1,6 +1,8 @@
 """Everything the bot says: in every language, with the same values, short enough, and neither missing nor left over."""
 
 import ast
+import importlib
+import pkgutil
 import re
 from pathlib import Path
 from string import Formatter
@@ -8,6 +10,7 @@ from string import Formatter
 import pytest
 
 import ai_assistant.bot
+from ai_assistant.bot import texts
 from ai_assistant.bot.texts import LANGUAGES, TEXTS
 
 SOURCES = [path for path in Path(ai_assistant.bot.__file__).parent.rglob("*.py") if path.parent.name != "texts"]
@@ -41,15 +44,20 @@ def said() -> tuple[set[str], set[str]]:
 
 @pytest.mark.parametrize("key", TEXTS)
 def test_every_language_says_the_same(key: str) -> None:
-    texts = TEXTS[key]
-    assert set(texts) == set(LANGUAGES)
-    assert len({frozenset(fields(text)) for text in texts.values()}) == 1
-    for language, text in texts.items():
+    versions = TEXTS[key]
+    assert set(versions) == set(LANGUAGES)
+    assert len({frozenset(fields(text)) for text in versions.values()}) == 1
+    for language, text in versions.items():
         assert text.strip(), language
         assert len(text.encode("utf-16-le")) // 2 <= 4096
-    assert not CYRILLIC.search(texts["en"])
-    if re.search("[a-z]", re.sub("{[^}]*}", "", texts["en"])):
-        assert CYRILLIC.search(texts["ru"])
+    assert not CYRILLIC.search(versions["en"])
+    if re.search("[a-z]", re.sub("{[^}]*}", "", versions["en"])):
+        assert CYRILLIC.search(versions["ru"])
+
+
+def test_no_key_has_two_texts() -> None:
+    modules = [importlib.import_module(f"ai_assistant.bot.texts.{item.name}") for item in pkgutil.iter_modules(texts.__path__)]
+    assert sum(len(module.TEXTS) for module in modules) == len(TEXTS)
 
 
 def test_nothing_is_missing() -> None:

@@ -47,6 +47,10 @@ TEXTS: dict[str, dict[str, str]] = {
             "/allow КОД. /allow new создаёт приглашение. Остальное покажет /help."
         ),
     },
+    "message_waits": {
+        "en": "The assistant cannot be reached right now. I keep your message and pass it on as soon as that works again.",
+        "ru": "Сейчас ассистент недоступен. Я сохраню ваше сообщение и передам его, как только связь восстановится.",
+    },
     "throttled": {
         "en": "That is too fast for me, so I left your last message aside. Please send it again in {seconds} s.",
         "ru": "Я не успеваю, поэтому отложил ваше последнее сообщение. Пожалуйста, отправьте его снова через {seconds} с.",

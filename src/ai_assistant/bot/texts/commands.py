@@ -70,7 +70,7 @@ TEXTS: dict[str, dict[str, str]] = {
             "/broadcast — написать всем"
         ),
     },
-    "unknown_command": {
+    "no_such_command": {
         "en": "I do not know this command. /help shows those that I know.",
         "ru": "Такой команды я не знаю. /help покажет те, что знаю.",
     },
@@ -97,22 +97,16 @@ TEXTS: dict[str, dict[str, str]] = {
     "menu_broadcast": {"en": "Write to everybody", "ru": "Написать всем"},
     # /stats
     "stats": {
-        "en": "Conversations: {conversations}\nMessages: {messages}\nAnswers: {answers}\nTokens in answers: {tokens}",
-        "ru": "Бесед: {conversations}\nСообщений: {messages}\nОтветов: {answers}\nТокенов в ответах: {tokens}",
+        "en": "Conversations: {conversations}\nMessages: {messages}\nAnswers: {answers}\nTokens in answers: {completion_tokens}",
+        "ru": "Бесед: {conversations}\nСообщений: {messages}\nОтветов: {answers}\nТокенов в ответах: {completion_tokens}",
     },
     "no_stats": {
         "en": "There is nothing to count yet.",
         "ru": "Пока считать нечего.",
     },
     "stats_all": {
-        "en": (
-            "The whole service\nPeople and groups: {users}\nConversations: {conversations}\nMessages: {messages}\n"
-            "Answers: {answers}\nTokens in answers: {tokens}"
-        ),
-        "ru": (
-            "Весь сервис\nЛюдей и групп: {users}\nБесед: {conversations}\nСообщений: {messages}\n"
-            "Ответов: {answers}\nТокенов в ответах: {tokens}"
-        ),
+        "en": "The whole service\nPeople: {people}, today: {active_people}\nGroups: {groups}\nNot delivered yet: {open}",
+        "ru": "Весь сервис\nЛюдей: {people}, за сутки: {active_people}\nГрупп: {groups}\nЕщё не доставлено: {open}",
     },
     # /privacy, /export, /forget_me
     "privacy": {
@@ -169,7 +163,7 @@ TEXTS: dict[str, dict[str, str]] = {
     },
     "button_forget": {"en": "Delete everything", "ru": "Удалить всё"},
     "button_keep": {"en": "Keep it", "ru": "Не удалять"},
-    "kept": {
+    "forget_kept": {
         "en": "Nothing was deleted.",
         "ru": "Ничего не удалено.",
     },
@@ -265,8 +259,8 @@ TEXTS: dict[str, dict[str, str]] = {
         "ru": "Это получат все, у кого есть личный чат со мной.",
     },
     "broadcast_count": {
-        "en": " Recipients: {count}.",
-        "ru": " Получателей: {count}.",
+        "en": " Recipients: up to {count}.",
+        "ru": " Получателей: не больше {count}.",
     },
     "button_broadcast": {"en": "Send to everybody", "ru": "Отправить всем"},
     "button_cancel": {"en": "Cancel", "ru": "Отмена"},
