@@ -6,11 +6,11 @@ import time
 from collections import Counter
 
 from markdown_it import MarkdownIt
+from telegram.entity_rules import violations
 
 from ai_assistant.bot.formatting.answers import answer_parts
 from ai_assistant.bot.formatting.parts import PART_UNITS, DocumentPart, Part, TextPart
 from ai_assistant.bot.formatting.preview import preview
-from telegram.entity_rules import violations
 
 TEXT = """the model answers quickly and well это простой ответ на вопрос ещё 42 3.14 user@example.com #tag snake_case_name
 2*3*4 a<b x>y R&D C++ 👍 👨‍👩‍👧‍👦 🇷🇺🇩🇪 👩🏽‍💻 é̂ n̈ й שלום עולם مرحبا 数据 日本語 한국어 🧑‍🚀 ~5 $5 $HOME it's "quoted" «ёлочки» — …
