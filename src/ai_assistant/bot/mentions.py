@@ -90,6 +90,8 @@ def without_gap(before: str, after: str) -> str:
     """Put together what stood around a mention."""
     if not before.strip():
         return before + after.lstrip(" \t\n,:;")
+    if after[:1] == "," and before.rstrip().endswith(","):
+        return before.rstrip() + after[1:]
     if before[-1].isspace() and after[:1] in (" ", ""):
         return before + after[1:]
     if after[:1] in tuple(",.!?;:"):
