@@ -1,6 +1,7 @@
 """What the ledger keeps for a channel besides answers: plans, previews, broadcasts, moved groups; and its numbers."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -232,3 +233,15 @@ async def test_numbers_of_deliveries(ledger: Ledger) -> None:
     text = await page()
     for outcome in ("delivered", "dead", "uncertain"):
         assert f'ai_assistant_delivery_outcomes_total{{channel="telegram",outcome="{outcome}"}} 1.0' in text
+
+
+async def test_a_broadcast_to_ten_thousand_is_claimed_quickly(ledger: Ledger) -> None:
+    await ledger.sql(
+        "INSERT INTO users (id, external_id) SELECT gen_random_uuid(), 'tg:' || n FROM generate_series(1, 10000) AS n"
+    )
+    await ledger.sql("INSERT INTO conversations (id, user_id, assistant) SELECT gen_random_uuid(), id, 'assistant' FROM users")
+    begun = time.monotonic()
+    assert (await broadcast(ledger, "Update!"))["targets"] == 10_000
+    seen = {item["target"]["chat_id"] for _ in range(4) for item in await ledger.claim(limit=25)}
+    assert seen == set(range(1, 101))
+    assert time.monotonic() - begun < 10

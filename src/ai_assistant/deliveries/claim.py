@@ -46,20 +46,20 @@ SETTLE = text(
 
 CLAIM = text(
     f"""
+    -- windows and no join with itself: a broadcast makes thousands of rows at once, which the planner knows nothing of yet
     WITH open AS (
-        SELECT deliveries.*, task_id IS NULL OR tasks.state NOT IN ('queued', 'running') AS is_written,
-            task_id IS NULL AS is_broadcast
+        SELECT deliveries.id, deliveries.seq, deliveries.state, deliveries.lease_until, not_before, target_key,
+            task_id IS NULL AS is_broadcast, task_id IS NULL OR tasks.state NOT IN ('queued', 'running') AS is_written,
+            deliveries.seq = min(deliveries.seq) OVER (PARTITION BY target_key, lane) AS is_next,
+            count(*) FILTER (WHERE deliveries.state = 'sending') OVER chat AS sending,
+            count(*) FILTER (WHERE not_before > clock_timestamp()) OVER chat AS held
         FROM deliveries LEFT JOIN tasks ON tasks.id = deliveries.task_id
         WHERE channel = :channel AND deliveries.state IN ('pending', 'sending')
+        WINDOW chat AS (PARTITION BY target_key)
     ),
     due AS (
-        SELECT DISTINCT ON (target_key) id, seq, is_broadcast FROM open AS candidate
-        WHERE is_written AND not_before <= clock_timestamp() AND {FREE}
-          AND NOT EXISTS (
-            SELECT 1 FROM open AS other
-            WHERE other.target_key = candidate.target_key AND other.id != candidate.id
-              AND (other.state = 'sending' OR other.not_before > clock_timestamp()
-                OR (other.lane = candidate.lane AND other.seq < candidate.seq)))
+        SELECT DISTINCT ON (target_key) id, seq, is_broadcast FROM open
+        WHERE is_written AND is_next AND held = 0 AND sending = CASE WHEN state = 'sending' THEN 1 ELSE 0 END AND {FREE}
         ORDER BY target_key, is_broadcast, seq
     )
     UPDATE deliveries SET

@@ -28,6 +28,7 @@ from ai_assistant.tasks.supersede import supersede
 TOKEN_WAIT_SECONDS = 0.05
 """How long an answer is held back for its wake token; Redis needs a few milliseconds, and without it nobody waits."""
 
+HINT_WAIT_SECONDS = 0.005
 MAX_KEY_CHARS = 255
 DUPLICATE_ROUNDS = 5
 FOREIGN_KEY_VIOLATION = "23503"
@@ -90,6 +91,9 @@ async def submit(state: AppState, principal: Principal, order: Order) -> Submitt
 
 async def wake(state: AppState, assistant: str, task_id: uuid.UUID) -> None:
     """Push one wake token, without waiting for a Redis that does not answer: the sweep makes up for it."""
+    # the operator may have to start a worker first: its hint goes ahead of the token
+    hint = state.hub.background.spawn(state.queue_feed.publish(assistant))
+    await asyncio.wait({hint}, timeout=HINT_WAIT_SECONDS)
     push = state.hub.background.spawn(state.dispatcher.push(assistant, [task_id]))
     await asyncio.wait({push}, timeout=TOKEN_WAIT_SECONDS)
 

@@ -8,7 +8,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from ai_assistant.contracts import EVENTS_CHANNEL, FinishReason, TaskState, stream_key
+from ai_assistant.contracts import EVENTS_CHANNEL, QUEUES_CHANNEL, FinishReason, TaskState, stream_key
 from ai_assistant.database.session import Database
 from ai_assistant.dispatch import Dispatcher
 from ai_assistant.errors import AssistantError, DatabaseUnavailableError
@@ -65,6 +65,7 @@ class TaskRunner:
         claimed = await self._claim()
         if claimed is None:
             return
+        hint = asyncio.create_task(self._hint(claimed.assistant))
         token = request_id.set(claimed.request_id)
         generation = self._backend.begin(claimed)
         try:
@@ -79,6 +80,7 @@ class TaskRunner:
             self.publisher.forget(generation)
             self._backend.stop(generation)
             request_id.reset(token)
+            await hint
 
     async def _claim(self) -> ClaimedTask | None:
         while not self.is_draining:
@@ -176,6 +178,13 @@ class TaskRunner:
         except (AssistantError, RedisError, OSError, TimeoutError) as error:
             logger.debug("What is left of a lost task was not cleared up: %s", error)
 
+    async def _hint(self, assistant: str) -> None:
+        """The queue has changed: best effort, for whoever counts."""
+        try:
+            await self._redis.publish(QUEUES_CHANNEL, assistant)
+        except (RedisError, OSError, TimeoutError) as error:
+            logger.debug("A change of the queue was not announced: %s", error)
+
     async def _announce(self, generation: Generation, finished: Finished) -> None:
         if finished.next_task_id is not None:
             await self._dispatcher.push(generation.task.assistant, [finished.next_task_id])
@@ -223,4 +232,5 @@ class TaskRunner:
             return
         if held:
             logger.info("Handed back after %d tokens", generation.completion_tokens, extra={"task_id": str(generation.task.id)})
+            await self._hint(generation.task.assistant)
             await self._dispatcher.push(generation.task.assistant, [generation.task.id])
