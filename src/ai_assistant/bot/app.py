@@ -14,6 +14,7 @@ from ai_assistant.bot import chat, general, stop
 from ai_assistant.bot.chats import Chats
 from ai_assistant.bot.commands import Commands
 from ai_assistant.bot.deliverer import Deliverer
+from ai_assistant.bot.flood_memory import FloodMemory
 from ai_assistant.bot.gateway_client import GatewayClient
 from ai_assistant.bot.health import Pulse, health_app, serve
 from ai_assistant.bot.intake import Intake
@@ -77,6 +78,7 @@ class BotApp:
         self._pulse, trouble = Pulse(), Trouble()
         metrics.trouble.set_function(lambda: float(trouble.sentence is not None))
         self._line = TelegramLine(self._bot, trouble, self._pulse)
+        self._floods = FloodMemory(pacer, self._gateway, self._bot.id)
         self._live = Live(self._bot, self._gateway, pacer)
         self._deliverer = Deliverer(self._bot, self._gateway, self._live.finish, metrics)
         self._commands = Commands(self._bot, settings, self._gateway, is_for_bot)
@@ -115,6 +117,10 @@ class BotApp:
         """What is started first is stopped last."""
         me = self._me = await self._line.ask(GetMe(), GET_ME_SECONDS)
         logger.info("Chatting as @%s", me.username)
+        # nothing is sent before it is known which chats Telegram has closed for a while
+        await self._floods.restore()
+        self._floods.start()
+        stack.push_async_callback(self._floods.stop)
         self._pulse.is_ready = True
         stack.push_async_callback(self._live.stop)
         self._live.resume()

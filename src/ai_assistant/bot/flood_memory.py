@@ -1,4 +1,4 @@
-"""Telegram's pauses outlive the bot: they are kept in the bot's own record at the gateway, so that a bot which was killed
+"""Telegram's pauses outlive the bot: they are kept at the gateway, so that a bot which was killed
 does not come back and talk into them.
 """
 
@@ -28,7 +28,8 @@ class FloodMemory:
     def __init__(self, pacer: Pacer, gateway: GatewayClient, bot_id: int, clock: Callable[[], float] = time.time) -> None:
         self._pacer = pacer
         self._gateway = gateway
-        self._path = f"/api/users/tg-bot:{bot_id}"
+        # a record of its own: who is let in fills the bot's other ones
+        self._path = f"/api/users/tg-bot:{bot_id}:held"
         self._clock = clock
         """Seconds since 1970: it has to go on while the bot is away."""
         self._writing: asyncio.Task[None] | None = None

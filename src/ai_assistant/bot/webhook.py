@@ -34,7 +34,9 @@ LOOK_SECONDS = 60.0
 def webhook_secret(settings: BotSettings) -> str:
     """Raises ConfigurationError for a webhook that anybody could call, or that Telegram would not."""
     url = urlsplit(settings.telegram_webhook_url or "")
-    if url.scheme != "https" or not url.hostname or url.query or url.fragment:
+    # an own Bot API server in local mode calls plain HTTP too
+    schemes = ("https",) if "api.telegram.org" in settings.telegram_api_url else ("https", "http")
+    if url.scheme not in schemes or not url.hostname or url.query or url.fragment:
         raise ConfigurationError(
             "AI_ASSISTANT_TELEGRAM_WEBHOOK_URL should be a URL that Telegram reaches, such as https://bot.example.org/telegram."
         )

@@ -23,7 +23,7 @@ class Users:
         self.writings = 0
 
     async def call(self, method: str, path: str, *, json: dict[str, Any] | None = None) -> dict[str, Any]:
-        assert path == "/api/users/tg-bot:4242"
+        assert path == "/api/users/tg-bot:4242:held"
         await asyncio.sleep(0.01)
         if self.is_away:
             raise AssistantError("The gateway is away.")
