@@ -18,10 +18,9 @@ SECRET = "a-secret-of-the-tests"
 def bot_process(platform: Platform, api: BotApi, log: Path, **more: str) -> Process:
     environment = platform.environment(
         AI_ASSISTANT_TELEGRAM_TOKEN=TOKEN,
-        AI_ASSISTANT_TELEGRAM_API_URL=api.url,
         AI_ASSISTANT_GATEWAY_URL=platform.url,
         AI_ASSISTANT_TELEGRAM_ACCESS="open",
-        **more,
+        **{"AI_ASSISTANT_TELEGRAM_API_URL": api.url, **more},
     )
     return Process("bot", ["bot"], environment, log, "").start(wait=False)
 
