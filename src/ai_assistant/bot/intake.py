@@ -154,9 +154,9 @@ class Intake:
         language = place.user.language_code if place.user else None
         try:
             if update.callback_query is not None:
-                await update.callback_query.answer(say("broken", language))
+                await update.callback_query.answer(say("mishap", language))
             elif place.chat is not None and (place.chat.type == "private" or self._is_for_us(update)):
-                await self._bot.send_message(place.chat.id, say("broken", language), message_thread_id=place.thread_id)
+                await self._bot.send_message(place.chat.id, say("mishap", language), message_thread_id=place.thread_id)
         except TelegramAPIError as error:
             logger.warning("Nobody could be told that update %d failed (%s)", update.update_id, error.message)
 

@@ -29,7 +29,8 @@ class Users:
             raise AssistantError("The gateway is away.")
         if method == "PATCH" and json is not None:
             self.writings += 1
-            self.settings = (self.settings or {}) | json["settings"]
+            merged = (self.settings or {}) | json["settings"]
+            self.settings = {key: value for key, value in merged.items() if value is not None}
         if self.settings is None:
             raise GatewayRefusalError("There is no such user.", "not_found")
         return {"settings": self.settings}
@@ -113,5 +114,48 @@ def test_a_gateway_that_is_away_stops_nobody() -> None:
         await memory.stop()
         assert users.settings is not None
         assert set(users.settings["held"]) == {"7", "8"}
+
+    simulated(main())
+
+
+def test_a_pause_that_is_over_is_not_kept() -> None:
+    """Neither by the bot that was told of it, nor by the next one."""
+
+    async def main(*, is_killed: bool) -> None:
+        users = Users()
+        bot, memory, _ = bot_with_memory(users, lambda _: flood(8))
+        memory.start()
+        with pytest.raises(TelegramRetryAfter):
+            await send(bot, 4242424242)
+        await asyncio.sleep(1)
+        assert "4242424242" in str(users.settings)
+        if is_killed:
+            await memory.stop()
+            _, memory, _ = bot_with_memory(users)
+            await memory.restore()
+            memory.start()
+        await asyncio.sleep(20)
+        assert users.settings == {}
+        writings = users.writings
+        await asyncio.sleep(60)
+        assert users.writings == writings
+        await memory.stop()
+
+    simulated(main(is_killed=False))
+    simulated(main(is_killed=True))
+
+
+def test_a_gateway_that_is_away_holds_the_start_up_for_a_moment_only() -> None:
+    async def main() -> None:
+        users = Users()
+
+        async def never(*_: Any, **__: Any) -> None:
+            await asyncio.sleep(15)
+
+        users.call = never  # type: ignore[method-assign, assignment]
+        _, memory, _ = bot_with_memory(users)
+        begun = asyncio.get_running_loop().time()
+        await memory.restore()
+        assert asyncio.get_running_loop().time() - begun < 5
 
     simulated(main())

@@ -101,7 +101,7 @@ async def test_a_handler_that_fails_blocks_nobody(handlers: Handlers, caplog: py
         await until(lambda: not bot.left())
     assert handlers.ended == [11]
     # in a group nobody is told who has not spoken to the bot
-    assert bot.telegram.texts() == [say("broken", "ru")]
+    assert bot.telegram.texts() == [say("mishap", "ru")]
     assert "Update 10 (message) failed and is given up" in caplog.text
     assert "a secret" not in caplog.text
 

@@ -1,7 +1,7 @@
 """What is said when something of ours is broken."""
 
 TEXTS: dict[str, dict[str, str]] = {
-    "broken": {
+    "mishap": {
         "en": "Something went wrong on my side. It has been noted; please try again.",
         "ru": "У меня что-то сломалось. Ошибка записана; попробуйте, пожалуйста, ещё раз.",
     },
