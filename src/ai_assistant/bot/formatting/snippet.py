@@ -39,6 +39,13 @@ def language_of(info: str) -> str:
     return found[0].rstrip(".") if found else ""
 
 
+def remark_of(info: str) -> str:
+    """What a fence says beside its language, for example the name of a file or, in broken Markdown, a sentence."""
+    language = language_of(info)
+    rest = info.strip().removeprefix("{.").removeprefix(language) if language else info
+    return rest.strip(" \t{}.:")
+
+
 def snippet(info: str, code: str, taken: set[str]) -> Snippet:
     """A file for the code: named as the fence or a comment in its first line says, else by its language; never twice the same."""
     language = language_of(info)
