@@ -272,8 +272,8 @@ def damaged(markdown: str, source: random.Random) -> str:
 
 
 def substance(text: str) -> str:
-    """What is neither a mark, nor white space, nor could be hidden: addresses, languages, numbers."""
-    text = re.sub("[•☐☑│─┼📄]", "", unicodedata.normalize("NFKC", re.sub("———", "", text)))
+    """What is neither a mark, nor white space, nor could be hidden: addresses, languages, numbers. Accents count alone."""
+    text = re.sub("[•☐☑│─┼📄]", "", unicodedata.normalize("NFKD", re.sub("———", "", text)))
     return "".join(letter for letter in text if not letter.isspace() and (letter > "\x7f" or letter.isupper()))
 
 

@@ -241,7 +241,7 @@ class _Renderer:
         file = None
         if self._with_snippets and utf16_len(code) > MAX_UNITS:
             file = snippet(self._code_info, code, self._filenames)
-        remark = remark_of(self._code_info)
+        remark = remark_of(self._code_info, code)
         if file and remark.endswith(file.filename):
             remark = ""
         named = f"📄 {file.filename}" if file else ""
@@ -254,7 +254,8 @@ class _Renderer:
             self.finish_text()
             self.results.append(file)
         elif code.strip():
-            self._writer.block(Formatted(code, (Span("pre", 0, len(code), language_of(self._code_info)),)))
+            language = "" if remark == self._code_info.strip() else language_of(self._code_info)
+            self._writer.block(Formatted(code, (Span("pre", 0, len(code), language),)))
 
     def _close(self) -> None:
         kind, start, value = self._writer.styles.pop()

@@ -39,11 +39,12 @@ def language_of(info: str) -> str:
     return found[0].rstrip(".") if found else ""
 
 
-def remark_of(info: str) -> str:
-    """What a fence says beside its language, for example the name of a file or, in broken Markdown, a sentence."""
+def remark_of(info: str, code: str) -> str:
+    """What a fence says beside its language, such as the name of a file; all of it where it is rather a sentence."""
+    info = info.strip()
     language = language_of(info)
-    rest = info.strip().removeprefix("{.").removeprefix(language) if language else info
-    return rest.strip(" \t{}.:")
+    rest = (info.removeprefix("{.").removeprefix(language) if language else info).strip(" \t{}.:")
+    return info if not code.strip() or " " in rest else rest
 
 
 def snippet(info: str, code: str, taken: set[str]) -> Snippet:
