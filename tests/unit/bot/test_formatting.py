@@ -50,6 +50,34 @@ def covered(part: TextPart) -> list[tuple[str, str]]:
         ),
         ("Source\n\n[1]: https://e.com/source", "Source\n\n[1]: https://e.com/source", []),
         ("Text\n---", "Text\n\n———", []),
+        # What models really write
+        ("````md\n```py\nx\n```\n````\nafter", "```py\nx\n```\n\nafter", [("pre", "```py\nx\n```")]),
+        ("Text:\n\n    a\n      b", "Text:\n\na\n  b", [("pre", "a\n  b")]),
+        ("* **Name**: text\n* **Second:** more", "• Name: text\n• Second: more", [("bold", "Name"), ("bold", "Second:")]),
+        ("## [Title](https://e.com/a_b)", "Title", [("text_link", "Title"), ("bold", "Title")]),
+        ("1️⃣ one #️⃣ *️⃣", "1️⃣ one #️⃣ *️⃣", []),
+        ("2*3*4 = 24, a*b*c, 2 * 3 * 4, x**2 + y**2", "2*3*4 = 24, a*b*c, 2 * 3 * 4, x**2 + y**2", []),
+        ("при**став**ка, *курсив*ный", "приставка, курсивный", [("bold", "став"), ("italic", "курсив")]),
+        ("__init__ and __init__.py, snake_case_name, _i_", "__init__ and __init__.py, snake_case_name, i", [("italic", "i")]),
+        ("__Very important__", "Very important", [("bold", "Very important")]),
+        ("https://e.com/_a_/b_c?d=*e*", "https://e.com/_a_/b_c?d=*e*", []),
+        ("C:\\Users\\new_folder\\*.txt \\\\server\\share\\_x", "C:\\Users\\new_folder\\*.txt \\\\server\\share\\_x", []),
+        ("^\\d+\\.(\\w*)$ \\*not\\* 1\\. \\[ab\\]", "^\\d+\\.(\\w*)$ *not* 1. [ab]", []),
+        ("$$E = mc^2$$ and \\[ a_1 \\]", "E = mc² and a₁", []),
+        ("<details>\n<summary>S</summary>\n</details>", "<details>\n<summary>S</summary>\n</details>", []),
+        ("Fact[^1].\n\n[^1]: The source", "Fact[^1].\n\n[^1]: The source", []),
+        ("Он сказал: «**Привет**, мир»", "Он сказал: «Привет, мир»", [("bold", "Привет")]),
+        ("7. seven\n8. eight", "7. seven\n8. eight", []),
+        (
+            "| a | b |\n|---|---|\n| `x \\| y` | z |",
+            "a     │ b\n──────┼──\nx | y │ z",
+            [("pre", "a     │ b\n──────┼──\nx | y │ z")],
+        ),
+        ('[a](https://e.com "A title")', "a (A title)", [("text_link", "a")]),
+        ("```python src/main.py\nx\n```", "src/main.py\n\nx", [("pre", "x")]),
+        ("```не язык\nx\n```", "не язык\n\nx", [("pre", "x")]),
+        ("~б ~я", "~б ~я", []),
+        ("~бя~", "~бя~", []),
     ],
 )
 def test_markdown_becomes_entities(markdown: str, text: str, entities: list[tuple[str, str]]) -> None:
@@ -128,7 +156,8 @@ def test_plain_text_keeps_its_marks() -> None:
 
 
 @pytest.mark.parametrize(
-    "end", ["**bold", "**bold*", "**bold**", "`bold", "[bold", "[bold](https://e", "~~bold", "||bold", "*bold"]
+    "end",
+    ["**bold", "**bold*", "**bold**", "`bold", "[bold", "[bold](https://e", "~~bold", "||bold", "*bold", "**bold** "],
 )
 def test_a_preview_shows_what_half_a_mark_becomes(end: str) -> None:
     assert preview(f"Some {end}").text == "Some bold"
@@ -138,6 +167,11 @@ def test_a_preview_keeps_what_was_bold() -> None:
     markdown = "Some **bold text** and more"
     for end in range(len("Some **b"), len(markdown)):
         assert covered(preview(markdown[:end]))[0][0] == "bold", markdown[:end]
+
+
+@pytest.mark.parametrize(("markdown", "text"), [("||secret|| ", "secret"), ("1. a\n2", "1. a"), ("2*3", "2*3"), ("2*3*", "2*3")])
+def test_a_preview_does_not_flash(markdown: str, text: str) -> None:
+    assert preview(markdown).text == text
 
 
 def test_a_preview_of_a_table_is_one_from_its_first_line() -> None:

@@ -39,6 +39,14 @@ def language_of(info: str) -> str:
     return found[0].rstrip(".") if found else ""
 
 
+def remark_of(info: str, code: str) -> str:
+    """What a fence says beside its language, such as the name of a file; all of it where it is rather a sentence."""
+    info = info.strip()
+    language = language_of(info)
+    rest = (info.removeprefix("{.").removeprefix(language) if language else info).strip(" \t{}.:")
+    return info if not code.strip() or " " in rest else rest
+
+
 def snippet(info: str, code: str, taken: set[str]) -> Snippet:
     """A file for the code: named as the fence or a comment in its first line says, else by its language; never twice the same."""
     language = language_of(info)

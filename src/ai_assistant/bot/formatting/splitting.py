@@ -30,17 +30,17 @@ def split(formatted: Formatted, limit: int = PART_UNITS) -> list[TextPart]:
     text = formatted.text
     spans = sorted(formatted.spans, key=order)
     offsets = unit_offsets(text)
+    starts = [span.start for span in spans]
     parts = []
     start, first = 0, 0
     open_spans: list[Span] = []
     while start < len(text):
         end = _furthest(offsets, len(text), start, limit)
-        end = _before_too_many([*open_spans, *spans[first:]], start, end)
+        near = [*open_spans, *spans[first : bisect_left(starts, end)]]
+        end = _before_too_many(near, start, end)
         if end < len(text):
-            end = _cut(text, [span for span in [*open_spans, *spans[first:]] if span.kind == "pre"], start, end)
-        last = first
-        while last < len(spans) and spans[last].start < end:
-            last += 1
+            end = _cut(text, [span for span in near if span.kind == "pre"], start, end)
+        last = bisect_left(starts, end)
         here = [*open_spans, *spans[first:last]]
         piece = excerpt(formatted, start, end, here)
         if is_visible(piece.text):

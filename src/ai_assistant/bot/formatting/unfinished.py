@@ -7,9 +7,11 @@ import re
 
 _FENCE = re.compile(r"^(?: {0,3}(?:>[ ]?|[-*+][ ]+|\d{1,9}[.)][ ]+)*[ ]*)(`{3,}|~{3,})([^\n]*)$", re.MULTILINE)
 _BARE_MARK = re.compile(r"(?:^|\n)[ \t>]*(?:[-*+=_~`#|]{1,3}|\d{1,9}[.)]|[-*+] \[[ xX]?\]?)[ \t]*\Z")
+_BARE_NUMBER = re.compile(r"(?:^|\n)[ \t>]*\d{1,3}\Z")
 _HALF_LINK = re.compile(r"(!?)\[([^\[\]\n]*)(?:\](?:\([^()\n]*)?)?\Z")
 _TABLE_HEAD = re.compile(r"(?:^|\n)([ \t]*\|[^\n]*)(?:\n[ \t]*\|?[ \t:|-]*)?\Z")
 _TOKEN = re.compile(r"\\.|(`+)|(\*{1,3}|_{1,3}|~~|\|\|)", re.DOTALL)
+_NEVER_IN_WORDS = {"*", "_", "__", "___"}
 _HALF_END = re.compile(r"(?:[*_~|`\\!]+|<[a-zA-Z/][^<>\n]{0,20}|&#?\w{0,8})\Z")
 
 
@@ -21,9 +23,12 @@ def completed(markdown: str) -> str:
         return re.sub(r"\n[ \t]*[`~]{1,2}\Z", "", markdown)
     start = max(markdown.rfind("\n\n") + 2, code_end) if "\n\n" in markdown else code_end
     head, block = markdown[:start], markdown[start:]
-    if block.lstrip().startswith("|"):
+    # Two bars begin a spoiler.
+    if block.lstrip().startswith("|") and not block.lstrip().startswith("||"):
         return head + _completed_table(block.strip("\n"))
     block = _BARE_MARK.sub("", block.rstrip())
+    if head or "\n" in block:
+        block = _BARE_NUMBER.sub("", block)
     return head + _closed(block)
 
 
@@ -64,14 +69,14 @@ def _closed(block: str) -> str:
             end = re.compile(rf"(?<!`){ticks}(?!`)").search(block, position)
             if end is None:
                 inner = block[position:].rstrip("` \n")
-                return (block[:position] + inner + ticks if inner else block[: match.start()]) + "".join(reversed(stack))
+                return (block[:position] + inner + ticks if inner else block[: match.start()].rstrip()) + "".join(reversed(stack))
             position = closed = end.end()
         elif mark := match[2]:
             before, after = block[match.start() - 1 : match.start()], block[position : position + 1]
             if mark in stack and not (before.isspace() or not before):
                 del stack[stack.index(mark) :]
                 closed = position
-            elif after and not after.isspace() and not (mark[0] == "_" and before.isalnum()):
+            elif after and not after.isspace() and not (mark in _NEVER_IN_WORDS and before.isalnum()):
                 stack.append(mark)
     # What closed something stays.
     block = block[:closed] + _HALF_END.sub("", block[closed:])
