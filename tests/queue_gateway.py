@@ -128,6 +128,8 @@ class QueueGateway:
                 if data is None:
                     return response
                 await response.write(data)
+        except ConnectionResetError:
+            return response
         finally:
             self.streams.discard(mine)
 

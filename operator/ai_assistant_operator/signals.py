@@ -32,8 +32,8 @@ SCRAPE_SECONDS = 5.0
 """Longest wait for a metrics page."""
 BACKOFF_SECONDS = (0.2, 5.0)
 """First and longest pause before the stream is opened again."""
-PROBLEM_SECONDS = 5.0
-"""Without numbers for so long, people are told."""
+PROBLEM_SECONDS = 7.0
+"""Without numbers for so long, people are told; more than between two heartbeats."""
 TRUST_SECONDS = 2.0
 """A scrape does not overrule an event that came so shortly before: it may rest on an earlier reading."""
 MAX_PAGE_BYTES = 64_000_000

@@ -140,6 +140,13 @@ async def test_without_the_stream_it_polls(gateway: QueueGateway) -> None:
         await listener.until(lambda: listener.signals.is_live, 10)
 
 
+def test_a_quiet_gateway_is_no_problem_and_a_dead_one_is_told_within_ten_seconds() -> None:
+    heartbeat = module.CHECK_SECONDS  # both come as often
+    assert heartbeat + 1 < module.PROBLEM_SECONDS
+    assert module.PROBLEM_SECONDS + module.POLL_SECONDS < 10
+    assert module.PROBLEM_SECONDS < module.SILENCE_SECONDS <= STALE_SECONDS
+
+
 async def test_a_gateway_that_restarts(gateway: QueueGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PROBLEM_SECONDS", 0.5)
     monkeypatch.setattr(module, "POLL_SECONDS", 0.2)
