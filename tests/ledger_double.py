@@ -88,12 +88,14 @@ class LedgerDouble:
 
     async def call(self, method: str, path: str, *, json: dict[str, Any]) -> dict[str, Any]:
         await asyncio.sleep(0.005)
-        is_claim = path == "/api/deliveries/claim"
-        trouble = self.trouble("claim" if is_claim else json["event"])
+        is_claim, is_preview = path == "/api/deliveries/claim", path == "/api/deliveries/preview"
+        trouble = self.trouble("claim" if is_claim else "preview" if is_preview else json["event"])
         if trouble == "before":
             raise AssistantError("The gateway is away.")
         if is_claim:
             result = await self._claim(json)
+        elif is_preview:
+            result = self._note_preview(json)
         else:
             found = re.fullmatch(r"/api/deliveries/(\w+)/report", path)
             assert found is not None, (method, path)
@@ -101,6 +103,11 @@ class LedgerDouble:
         if trouble == "after":
             raise AssistantError("The gateway went away.")
         return result
+
+    def _note_preview(self, body: dict[str, Any]) -> dict[str, Any]:
+        entry = next(entry for entry in self.entries.values() if entry.task and entry.task["task_id"] == body["task_id"])
+        entry.preview_message_id = body["message_id"]
+        return {}
 
     async def _claim(self, body: dict[str, Any]) -> dict[str, Any]:
         give_up_at = self._now() + body["wait"]

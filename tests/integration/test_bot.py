@@ -43,6 +43,7 @@ def test_private_chat(platform: Platform, tmp_path: Path) -> None:
             assert bot.stop() == 0
             bot.start(wait=False)
             api.say("Привет!", user=8, language="ru")
+            api.wait_for(3)  # /new withdraws what is not answered yet
             api.say("/new", user=8, language="ru")
             texts = api.wait_for(4)
             assert "Новая беседа. О чём поговорим?" in texts
@@ -131,7 +132,8 @@ def test_what_telegram_refuses(platform: Platform, tmp_path: Path) -> None:
 
             api.faults.next(faults.server_error(502), "sendMessage")
             api.say("Still there?", user=7)
-            assert not api.wait_for(3)[2].startswith("(")
+            # whoever answered that need not know whether Telegram has it
+            assert api.wait_for(3)[2].startswith("(You may have got this already.)")
         finally:
             assert bot.stop() == 0
 

@@ -104,6 +104,8 @@ class BotApp:
             stack.push_async_callback(self._bot.session.close)
             stack.push_async_callback(self._gateway.close)
             await self._serve_health(stack)
+            self._me = await self._line.ask(GetMe(), GET_ME_SECONDS)
+            logger.info("Chatting as @%s", self._me.username)
             # a gateway that is away is no reason not to start: handlers tell people
             tasks = [asyncio.create_task(self._gateway.wait_until_usable()), asyncio.create_task(self._chat(stack))]
             try:
@@ -115,8 +117,6 @@ class BotApp:
 
     async def _chat(self, stack: contextlib.AsyncExitStack) -> None:
         """What is started first is stopped last."""
-        me = self._me = await self._line.ask(GetMe(), GET_ME_SECONDS)
-        logger.info("Chatting as @%s", me.username)
         # nothing is sent before it is known which chats Telegram has closed for a while
         await self._floods.restore()
         self._floods.start()

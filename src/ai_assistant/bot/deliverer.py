@@ -22,6 +22,7 @@ from ai_assistant.bot.gateway_client import GatewayClient, GatewayRefusalError
 from ai_assistant.bot.outcome import parts_of
 from ai_assistant.bot.pacing import Urgency, urgency
 from ai_assistant.bot.part_sending import SEND_SECONDS, Form, send
+from ai_assistant.bot.preview_client import note_preview
 from ai_assistant.bot.send_errors import report_of
 from ai_assistant.bot.sent_parts import SentParts
 from ai_assistant.bot.texts import say
@@ -59,6 +60,7 @@ class Deliverer:
         metrics: BotMetrics | None = None,
     ) -> None:
         self._bot = bot
+        self._gateway = gateway
         self._metrics = metrics
         self._ledger = DeliveryClient(gateway, metrics)
         self._before_final = before_final
@@ -193,7 +195,7 @@ class Deliverer:
                 return
 
     async def _end_previews(self, item: dict[str, Any]) -> None:
-        """Best effort: the answer does not depend on them."""
+        """Best effort: the answer does not depend on their end."""
         task_id = item["task"]["task_id"]
         try:
             async with asyncio.timeout(PREVIEW_SECONDS):
@@ -201,8 +203,11 @@ class Deliverer:
         except Exception:
             logger.exception("The previews of an answer could not be ended", extra={"task_id": task_id})
             return
-        # of a short answer, the message may have been on its way when the ledger gave the delivery out
-        item["preview_message_id"] = item.get("preview_message_id") or message_id
+        if message_id is not None and message_id != item.get("preview_message_id"):
+            # The message was on its way when the ledger gave the delivery out, or the gateway was away when it arrived. Not
+            # best effort: whoever comes after a killed bot would send the answer beside it.
+            await note_preview(self._gateway, task_id, message_id)
+            item["preview_message_id"] = message_id
 
     async def _remove_preview(self, item: dict[str, Any], message_id: int) -> None:
         """A preview that could not become the first part, which is a file for instance. Best effort."""

@@ -1,14 +1,15 @@
 """/export in the background: a long one must not hold up what else happens in the chat."""
 
 import asyncio
+import contextlib
 import logging
 import tempfile
 from pathlib import Path
 
 from aiogram import Bot
+from aiogram.enums import ChatAction
 from aiogram.exceptions import TelegramAPIError
 from aiogram.types import FSInputFile
-from aiogram.utils.chat_action import ChatActionSender
 
 from ai_assistant.bot.export_files import MAX_BYTES, NAME, prepared
 from ai_assistant.bot.texts import say
@@ -19,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 UPLOAD_SECONDS = 600
 """For one file of 50 MB on a slow line."""
+
+ACTION_SECONDS = 4.5
+"""Telegram shows for five that a file comes."""
 
 
 class Exports:
@@ -53,9 +57,9 @@ class Exports:
         await asyncio.gather(*self._running.values(), return_exceptions=True)
 
     async def _export(self, name: str, chat_id: int, language: str) -> None:
+        showing = asyncio.create_task(self._show_action(chat_id))
         try:
-            async with ChatActionSender.upload_document(chat_id=chat_id, bot=self._bot):
-                await self._send(name, chat_id, language)
+            await self._send(name, chat_id, language)
         except AssistantError as error:
             logger.warning("An export failed (%s)", error.message)
             await self._say("unavailable", chat_id, language)
@@ -65,6 +69,15 @@ class Exports:
         except OSError as error:
             logger.error("An export could not be written to the temporary folder (%s)", error.strerror)
             await self._say("export_failed", chat_id, language)
+        finally:
+            showing.cancel()
+
+    async def _show_action(self, chat_id: int) -> None:
+        """Best effort, until cancelled."""
+        while True:
+            with contextlib.suppress(TelegramAPIError):
+                await self._bot.send_chat_action(chat_id, ChatAction.UPLOAD_DOCUMENT)
+            await asyncio.sleep(ACTION_SECONDS)
 
     async def _send(self, name: str, chat_id: int, language: str) -> None:
         with tempfile.TemporaryDirectory(prefix="ai-assistant-export-") as folder:

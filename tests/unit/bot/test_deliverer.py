@@ -325,6 +325,8 @@ def test_a_preview_that_the_ledger_did_not_know_of_yet() -> None:
         (edit,) = scene.calls
         assert isinstance(edit, EditMessageText)
         assert (edit.message_id, entry.parts) == (77, [77])
+        # whoever comes after a killed bot edits it too
+        assert entry.preview_message_id == 77
 
     run(main)
 
