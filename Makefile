@@ -34,9 +34,11 @@ check: $(VENV)/.dev .venv-operator/.dev ## Lint, format, types, architecture, ge
 	$(BIN)/lint-imports
 	$(OPERATOR)/lint-imports --config operator/pyproject.toml
 	$(BIN)/python -m ai_assistant.reference --check
+	$(OPERATOR)/python -m ai_assistant_operator.crd --check
 
-generate: $(VENV)/.dev ## Write the files that are derived from code
+generate: $(VENV)/.dev .venv-operator/.dev ## Write the files that are derived from code
 	$(BIN)/python -m ai_assistant.reference
+	$(OPERATOR)/python -m ai_assistant_operator.crd
 
 unit integration chaos: $(VENV)/.dev ## One folder of tests
 	$(BIN)/python -m pytest tests/$@
