@@ -9,9 +9,10 @@ CUDA := $(if $(filter cuda%,$(AI_ASSISTANT_DEVICE)),-cuda)
 VENV ?= .venv$(CUDA)
 BIN := $(VENV)/bin
 UNIT_SECONDS ?= 120
-TYPED := src $(wildcard operator/ai_assistant_operator)
+# The operator's pydantic is newer than aiogram allows, so it has an environment of its own.
+OPERATOR := .venv-operator/bin
 
-.PHONY: help run export test check generate requirements unit integration chaos gpu-test bench bench-report clean
+.PHONY: help run export test check generate requirements unit integration chaos operator-test cluster gpu-test bench bench-report clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -21,21 +22,32 @@ run: $(VENV)/.standalone ## Start everything on this machine and open for busine
 
 export: .venv-export/.ready ## Make the environment that exports models which our own graph writer does not know (5 GB)
 
-test: $(VENV)/.dev ## All tests that need nothing but this machine
+test: $(VENV)/.dev .venv-operator/.dev ## All tests that need nothing but this machine
 	@bash tests/prerequisites.sh
 	$(BIN)/python -m pytest tests/unit tests/integration tests/chaos
+	$(OPERATOR)/python -m pytest tests/operator tests/cluster
 
-check: $(VENV)/.dev ## Lint, format, types, architecture, generated files
+check: $(VENV)/.dev .venv-operator/.dev ## Lint, format, types, architecture, generated files
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/mypy $(TYPED)
+	$(BIN)/mypy src
+	$(OPERATOR)/mypy --no-warn-unused-configs operator/ai_assistant_operator
 	$(BIN)/lint-imports
+	$(OPERATOR)/lint-imports --config operator/pyproject.toml
 	$(BIN)/python -m ai_assistant.reference --check
+	$(OPERATOR)/python -m ai_assistant_operator.crd --check
 
-generate: $(VENV)/.dev ## Write the files that are derived from code
+generate: $(VENV)/.dev .venv-operator/.dev ## Write the files that are derived from code
 	$(BIN)/python -m ai_assistant.reference
+	$(OPERATOR)/python -m ai_assistant_operator.crd
 
 unit integration chaos: $(VENV)/.dev ## One folder of tests
 	$(BIN)/python -m pytest tests/$@
+
+operator-test: .venv-operator/.dev ## The operator's tests that need nothing
+	$(OPERATOR)/python -m pytest tests/operator
+
+cluster: .venv-operator/.dev ## Tests against a real kube-apiserver (built from Go modules the first time: some minutes)
+	$(OPERATOR)/python -m pytest tests/cluster
 
 gpu-test: $(VENV)/.standalone ## Check this machine's GPU with the demo model (AI_ASSISTANT_DEVICE=cuda:INDEX)
 	TEST_DEVICE=$(AI_ASSISTANT_DEVICE) $(BIN)/python -m pytest -s tests/gpu
@@ -50,7 +62,7 @@ requirements: $(VENV)/.dev ## Resolve dependencies anew into requirements/*.txt
 	bash requirements/compile.sh $(BIN)
 
 clean: ## Remove what make made (not your data)
-	rm -rf $(VENV) .venv-export .venv-cuda .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .venv-export .venv-cuda .venv-operator .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $$($(PYTHON) --version) is too old: Python 3.11 or newer is needed; name one by PYTHON=..." >&2; exit 1; }
@@ -67,6 +79,13 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.standalone
 	@test -z "$(CUDA)" || { echo "error: the development tools bring onnxruntime, which must not meet onnxruntime-gpu: unset AI_ASSISTANT_DEVICE" >&2; exit 1; }
 	@echo "Installing development tools into $(VENV)..."
 	@$(BIN)/python -m pip install --disable-pip-version-check -q --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.venv-operator/.dev: operator/requirements/dev.txt operator/pyproject.toml | $(VENV)/bin/python
+	@echo "Installing the operator and its development tools into .venv-operator..."
+	@test -x $(OPERATOR)/python || $(BIN)/python -m venv .venv-operator
+	@$(OPERATOR)/python -m pip install --disable-pip-version-check -q --require-hashes -r operator/requirements/dev.txt
+	@$(OPERATOR)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e operator
 	@touch $@
 
 # Beside the other one, for it needs older versions of what they share; builds find it there.

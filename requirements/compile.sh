@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes requirements/<extra>.txt: every package with version and hashes, for all platforms, without download addresses.
+# Writes requirements/<extra>.txt and operator/requirements/*.txt: every package with version and hashes, for all platforms, without download addresses.
 # Usage: compile.sh BIN-FOLDER [--upgrade]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -25,5 +25,12 @@ compile standalone-cuda pyproject.toml --extra standalone-cuda --group build --g
   --constraint requirements/standalone.txt "$@"
 compile worker-cuda pyproject.toml --extra worker-cuda --constraint requirements/standalone.txt "$@"
 compile build --group build --constraint requirements/standalone.txt "$@"
+# The operator is a distribution of its own, and agrees with none of these.
+for name in operator dev; do
+  "$bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+    --custom-compile-command "make requirements" --output-file "operator/requirements/$name.txt" operator/pyproject.toml \
+    $([ "$name" = operator ] || echo --constraint operator/requirements/operator.txt --group operator/pyproject.toml:build \
+      --group operator/pyproject.toml:dev) "$@"
+done
 # An environment beside the others, which agrees with none of them.
 compile export pyproject.toml --extra export "$@"

@@ -1,8 +1,11 @@
 """Fixtures for all tests."""
 
 import os
+from importlib.util import find_spec
 
-pytest_plugins = ["servers", "demo_model", "export_environment", "platform_processes", "remote_server", "remote_desk"]
+# The operator's environment has nothing of the platform.
+PLATFORM = ["servers", "demo_model", "export_environment", "platform_processes", "remote_server", "remote_desk"]
+pytest_plugins = PLATFORM if find_spec("ai_assistant") else []
 
 # settings of the person who runs the tests must not leak into them, but for the place of an environment that takes minutes
 KEPT = "AI_ASSISTANT_EXPORT_PYTHON"
