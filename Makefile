@@ -9,9 +9,9 @@ CUDA := $(if $(filter cuda%,$(AI_ASSISTANT_DEVICE)),-cuda)
 VENV ?= .venv$(CUDA)
 BIN := $(VENV)/bin
 UNIT_SECONDS ?= 120
-TYPED := src $(wildcard operator/ai_assistant_operator)
+TYPED := src charts/reference $(wildcard operator/ai_assistant_operator)
 
-.PHONY: help run export test check generate requirements unit integration chaos gpu-test bench bench-report clean
+.PHONY: help run export test check generate requirements unit integration chaos chart gpu-test bench bench-report clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,18 +23,20 @@ export: .venv-export/.ready ## Make the environment that exports models which ou
 
 test: $(VENV)/.dev ## All tests that need nothing but this machine
 	@bash tests/prerequisites.sh
-	$(BIN)/python -m pytest tests/unit tests/integration tests/chaos
+	$(BIN)/python -m pytest tests/unit tests/integration tests/chaos tests/chart
 
 check: $(VENV)/.dev ## Lint, format, types, architecture, generated files
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy $(TYPED)
 	$(BIN)/lint-imports
 	$(BIN)/python -m ai_assistant.reference --check
+	PYTHONPATH=charts $(BIN)/python -m reference --check
 
 generate: $(VENV)/.dev ## Write the files that are derived from code
 	$(BIN)/python -m ai_assistant.reference
+	PYTHONPATH=charts $(BIN)/python -m reference
 
-unit integration chaos: $(VENV)/.dev ## One folder of tests
+unit integration chaos chart: $(VENV)/.dev ## One folder of tests
 	$(BIN)/python -m pytest tests/$@
 
 gpu-test: $(VENV)/.standalone ## Check this machine's GPU with the demo model (AI_ASSISTANT_DEVICE=cuda:INDEX)
