@@ -79,7 +79,8 @@ def wait_established(client: httpx.Client) -> None:
     """Wait until the API server serves the definition. Raises InstallError with its words if it does not accept the names."""
     until = time.monotonic() + ESTABLISH_SECONDS
     while True:
-        conditions = checked(client.get(CRD_PATH)).get("status", {}).get("conditions", [])
+        # right after it was made, `conditions` is null
+        conditions = (checked(client.get(CRD_PATH)).get("status") or {}).get("conditions") or []
         if any(condition["type"] == "Established" and condition["status"] == "True" for condition in conditions):
             return
         if time.monotonic() > until:

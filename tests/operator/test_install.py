@@ -41,10 +41,14 @@ class ApiServer:
         if request.method == "PATCH":
             assert request.headers["content-type"] == "application/apply-patch+yaml"
             self.definition = json.loads(request.content)
-            self.definition["status"] = {"conditions": [{"type": "Established", "status": "True", "message": ""}]}
+            self.definition["status"] = {"conditions": None}
+            return httpx.Response(200, json=self.definition)
         if self.definition is None:
             return httpx.Response(404, json={"message": "not found"})
-        return httpx.Response(200, json=self.definition)
+        answer = httpx.Response(200, json=self.definition)
+        if "status" in self.definition:
+            self.definition["status"] = {"conditions": [{"type": "Established", "status": "True", "message": ""}]}
+        return answer
 
     def objects(self, request: httpx.Request) -> httpx.Response:
         name = request.url.path.removeprefix(install.assistants_path(NAMESPACE)).strip("/")
