@@ -19,7 +19,7 @@ import httpx
 
 GROUP = "ai-assistant.dev"
 CRD_PATH = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/assistants.{GROUP}"
-VERSION = f"{GROUP}/crd-version"
+VERSION = f"{GROUP}/schema-revision"
 """Annotation with a number that grows with every change of the definition."""
 FIELD_MANAGER = "ai-assistant-crd"
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
