@@ -29,7 +29,7 @@ test: $(VENV)/.dev .venv-operator/.dev ## All tests that need nothing but this m
 
 check: $(VENV)/.dev .venv-operator/.dev ## Lint, format, types, architecture, generated files
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/mypy src
+	$(BIN)/mypy src charts/reference
 	$(OPERATOR)/mypy --no-warn-unused-configs operator/ai_assistant_operator
 	$(BIN)/lint-imports
 	$(OPERATOR)/lint-imports --config operator/pyproject.toml
