@@ -97,12 +97,12 @@ class ControlPlane:
         return done
 
     def apply(
-        self, *objects: Mapping[str, Any], namespace: str | None = None, check: bool = True
+        self, *objects: Mapping[str, Any], namespace: str | None = None, dry_run: bool = False, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """`kubectl apply`, server-side."""
         text = "---\n".join(yaml.dump(dict(each)) for each in objects)
-        where = ["--namespace", namespace] if namespace else []
-        return self.kubectl("apply", "--server-side", "--force-conflicts", *where, "-f", "-", given=text, check=check)
+        flags = [*(["--namespace", namespace] if namespace else []), *(["--dry-run=server"] if dry_run else [])]
+        return self.kubectl("apply", "--server-side", "--force-conflicts", *flags, "-f", "-", given=text, check=check)
 
     def kubeconfig(self, name: str, user: Mapping[str, str]) -> Path:
         """Writes a kubeconfig for that user."""
