@@ -113,7 +113,7 @@ def _plain(schema: Schema, definitions: dict[str, Schema]) -> Schema:
     if "properties" in schema:
         plain["properties"] = {name: _plain(each, definitions) for name, each in schema["properties"].items()}
         if isinstance(plain.get("default"), dict):
-            plain["default"] = {}  # the fields have their own
+            plain["default"] = {name: value for name, value in plain["default"].items() if value is not None}
     if isinstance(schema.get("additionalProperties"), dict):
         plain["additionalProperties"] = _plain(schema["additionalProperties"], definitions)
     if "items" in schema:

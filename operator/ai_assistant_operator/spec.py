@@ -291,10 +291,11 @@ class Accelerator(Part):
 _QUANTITIES = rules(
     rule("self.all(name, isQuantity(string(self[name])))", "write amounts as 500m, 2 or 4Gi"),
     rule(
-        "self.all(name, !name.startsWith('nvidia.com/'))", "GPUs are asked for by spec.accelerator: write {type: cuda, count: 1}"
+        "self.all(name, name in ['cpu', 'memory', 'ephemeral-storage'])",
+        "write amounts of cpu, memory and ephemeral-storage; GPUs are asked for by accelerator: {type: cuda, count: 1}",
     ),
 )
-Quantities = Annotated[dict[str, Quantity], Field(max_length=16, json_schema_extra=_QUANTITIES)]
+Quantities = Annotated[dict[str, Quantity], Field(max_length=3, json_schema_extra=_QUANTITIES)]
 
 
 class Resources(Part):
