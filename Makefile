@@ -23,7 +23,7 @@ run: $(VENV)/.standalone ## Start everything on this machine and open for busine
 export: .venv-export/.ready ## Make the environment that exports models which our own graph writer does not know (5 GB)
 
 test: $(VENV)/.dev .venv-operator/.dev ## All tests that need nothing but this machine
-	@bash tests/prerequisites.sh
+	@bash tests/prerequisites.sh $(OPERATOR)/python
 	$(BIN)/python -m pytest tests/unit tests/integration tests/chaos
 	$(OPERATOR)/python -m pytest tests/operator
 

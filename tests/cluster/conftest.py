@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cluster.binaries import Unavailable, kubernetes_folder
 from cluster.control_plane import ControlPlane
+from cluster.kubelet_double import KubeletDouble
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,6 +33,16 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
         yield plane
     finally:
         plane.stop()
+
+
+@pytest.fixture(scope="session")
+def kubelet(control_plane: ControlPlane) -> Iterator[KubeletDouble]:
+    """One node for all pods; `kubelet.script(namespace, labels, behaviour)` says how they fare."""
+    double = KubeletDouble(control_plane)
+    double.start()
+    yield double
+    double.stop()
+    assert not double.errors
 
 
 @pytest.fixture

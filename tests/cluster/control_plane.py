@@ -1,6 +1,7 @@
 """etcd, kube-apiserver and controller-manager for tests: real ones, on free ports of loopback, all of it below one folder."""
 
 import contextlib
+import ctypes
 import json
 import signal
 import socket
@@ -17,6 +18,15 @@ from cluster.certificates import Authority
 
 READY_SECONDS = 60
 _AUDIT = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": [{"level": "Metadata"}]}
+
+
+_libc = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent() -> None:
+    """Nothing is left behind even where the tests themselves are killed."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def free_port() -> int:
@@ -149,6 +159,7 @@ class ControlPlane:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=_die_with_parent,
             )
 
     def _end(self, name: str, how: int) -> None:
@@ -184,6 +195,9 @@ class ControlPlane:
                 "service-cluster-ip-range": "10.96.0.0/16",
                 "authorization-mode": "Node,RBAC",
                 "endpoint-reconciler-type": "none",
+                "kubelet-preferred-address-types": "InternalIP",
+                "kubelet-client-certificate": f"{pki}/admin.crt",
+                "kubelet-client-key": f"{pki}/admin.key",
                 "audit-policy-file": str(self.folder / "audit-policy.yaml"),
                 "audit-log-path": str(self.folder / "audit.log"),
             },
@@ -193,6 +207,8 @@ class ControlPlane:
                 "root-ca-file": f"{pki}/ca.crt",
                 "use-service-account-credentials": "true",
                 "leader-elect": "false",
+                # the node of these tests sends no heartbeat
+                "controllers": "*,-node-lifecycle-controller,-taint-eviction-controller,-pod-garbage-collector-controller",
                 "bind-address": "127.0.0.1",
                 "secure-port": str(self._controllers),
             },
