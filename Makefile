@@ -23,7 +23,7 @@ run: $(VENV)/.standalone ## Start everything on this machine and open for busine
 export: .venv-export/.ready ## Make the environment that exports models which our own graph writer does not know (5 GB)
 
 test: $(VENV)/.dev .venv-operator/.dev ## All tests that need nothing but this machine
-	@bash tests/prerequisites.sh $(OPERATOR)/python
+	@bash tests/prerequisites.sh
 	$(BIN)/python -m pytest tests/unit tests/integration tests/chaos
 	$(OPERATOR)/python -m pytest tests/operator
 
@@ -52,6 +52,7 @@ operator-test: .venv-operator/.dev ## The operator's tests that need nothing
 	$(OPERATOR)/python -m pytest tests/operator
 
 cluster: .venv-operator/.dev ## Tests against a real kube-apiserver (built from Go modules the first time: some minutes)
+	@bash tests/prerequisites.sh $(OPERATOR)/python
 	$(OPERATOR)/python -m pytest tests/cluster
 
 gpu-test: $(VENV)/.standalone ## Check this machine's GPU with the demo model (AI_ASSISTANT_DEVICE=cuda:INDEX)
