@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from ai_assistant_operator.spec import NAME_RULES, AssistantSpec, Part
+from ai_assistant_operator.schema_parts import Part
+from ai_assistant_operator.spec import NAME_RULES, AssistantSpec
 from ai_assistant_operator.status_schema import AssistantStatus
 
 GROUP, VERSION, KIND, PLURAL = "ai-assistant.dev", "v1alpha1", "Assistant", "assistants"

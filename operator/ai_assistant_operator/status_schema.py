@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, WithJsonSchema
 
-from ai_assistant_operator.spec import Part
+from ai_assistant_operator.schema_parts import Part
 
 Time = Annotated[datetime, WithJsonSchema({"type": "string", "format": "date-time"})]
 Whole = Annotated[int, WithJsonSchema({"type": "integer", "format": "int64"})]
