@@ -222,6 +222,18 @@ class SourceUnreachableError(SourceError):
     code = "source_unreachable"
 
 
+class SourceNotFoundError(SourceError):
+    """There is no such model."""
+
+    code = "source_not_found"
+
+
+class SourceUnauthorizedError(SourceError):
+    """The model source may be read only with a token that was not given, or not with this one."""
+
+    code = "source_unauthorized"
+
+
 class ChecksumMismatchError(SourceError):
     """The downloaded file does not have the expected checksum."""
 

@@ -18,11 +18,13 @@ from ai_assistant.provision.build import build_package
 from ai_assistant.provision.disk import megabytes
 from ai_assistant.provision.listing import record, table
 from ai_assistant.provision.progress import progress_view
+from ai_assistant.provision.result import reported
 from ai_assistant.provision.store import DIGEST_BEGINNING, ModelStore, folder_bytes
 from ai_assistant.settings import ModelSettings
 
 _FAILED = 1
 _INTERRUPTED = 130
+_MIN_AGE_SECONDS = 3600.0
 
 model_app = typer.Typer(help="Build and manage model packages.", no_args_is_help=True)
 
@@ -66,6 +68,13 @@ def build(
     allow_inaccurate: Annotated[
         bool, typer.Option("--allow-inaccurate", help="Publish the package even when it is below its accuracy threshold.")
     ] = False,
+    result: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write there what came of it, as one JSON object: digest, path, precision, source, revision, size; or error"
+            " and message. In Kubernetes: /dev/termination-log."
+        ),
+    ] = None,
 ) -> None:
     """Make a package of a model and print its folder as the last line.
 
@@ -77,7 +86,7 @@ def build(
 
     Settings (AI_ASSISTANT_*) come from the environment and from .env; options win.
     """
-    with _errors_as_sentences(), progress_view(sys.stderr) as progress:
+    with _errors_as_sentences(), reported(result) as report, progress_view(sys.stderr) as progress:
         settings = ModelSettings.load()
         folder = build_package(
             source,
@@ -89,6 +98,7 @@ def build(
             allow_inaccurate=allow_inaccurate,
             progress=progress,
         )
+        report(folder)
     typer.echo(str(folder))
 
 
@@ -149,6 +159,22 @@ def remove(
             typer.echo(f"removed {model_store.remove(digest, force=force)}")
         if unfinished:
             typer.echo(f"removed {megabytes(model_store.remove_unfinished())} MB of unfinished downloads")
+
+
+@model_app.command()
+def prune(
+    keep: Annotated[
+        list[str] | None, typer.Option(metavar="DIGEST", help="A whole digest that stays; give it once for each.")
+    ] = None,
+    min_age: Annotated[
+        float, typer.Option(min=0, help="What was built or asked for within so many seconds stays too.")
+    ] = _MIN_AGE_SECONDS,
+    store: StoreOption = None,
+) -> None:
+    """Remove all packages from the store but those to keep, new ones, and those that a worker of this machine uses."""
+    with _errors_as_sentences():
+        for digest in ModelStore(_store(store)).prune(keep or [], min_age):
+            typer.echo(f"removed {digest}")
 
 
 def _store(option: Path | None) -> Path:

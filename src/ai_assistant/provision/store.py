@@ -16,13 +16,13 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ai_assistant.engine.model_package import DIGEST_LENGTH, ModelPackage, is_held, load_package
-from ai_assistant.errors import ConfigurationError, ModelPackageError, NotFoundError, PackageInUseError
+from ai_assistant.errors import ConfigurationError, InvalidRequestError, ModelPackageError, NotFoundError, PackageInUseError
 from ai_assistant.provision.disk import writing_to
 from ai_assistant.provision.lock import lock_if_free, locked
 from ai_assistant.provision.progress import WAIT, Progress
@@ -94,11 +94,31 @@ class ModelStore:
             self._discard(path)
         return path
 
+    def prune(self, keep: Collection[str], min_age: float) -> list[str]:
+        """Removes every package but those to keep, those in use, and those built or asked for in the last `min_age` seconds.
+
+        Returns the digests. Raises InvalidRequestError for one to keep that is not a whole digest, before anything is removed.
+        """
+        for digest in keep:
+            if not _DIGEST.fullmatch(digest):
+                raise InvalidRequestError(f"{digest!r} is not a whole digest of {DIGEST_LENGTH} digits; nothing was removed.")
+        removed = []
+        with writing_to(self.root):
+            for stored in self.packages():
+                # Asked right before the removal: a build that finds the package meanwhile makes it young again.
+                if stored.digest not in keep and not is_held(stored.path) and _seconds_since_asked_for(stored.path) >= min_age:
+                    self._discard(stored.path)
+                    removed.append(stored.digest)
+        return removed
+
     def built_from(self, key: str) -> Path | None:
-        """The whole package that the recipe led to, if there still is one."""
+        """The whole package that the recipe led to, if there still is one; it counts as new again for `prune`."""
         try:
             digest = json.loads((self.root / "recipes" / f"{key}.json").read_text(encoding="utf-8"))["digest"]
-            return load_package(self.root / _plain_digest(digest)).path
+            path = load_package(self.root / _plain_digest(digest)).path
+            with suppress(OSError):  # a store that may only be read is not pruned either
+                os.utime(path)
+            return path
         except (OSError, ValueError, KeyError, TypeError, ModelPackageError):
             # Whatever is wrong with it, building again mends it.
             return None
@@ -240,6 +260,13 @@ def folder_bytes(folder: Path) -> int:
         with suppress(OSError):
             size += path.lstat().st_size if path.is_file() else 0
     return size
+
+
+def _seconds_since_asked_for(package: Path) -> float:
+    try:
+        return time.time() - package.stat().st_mtime
+    except OSError:  # somebody else has just removed it
+        return 0.0
 
 
 def _age(folder: Path) -> float:

@@ -14,6 +14,8 @@ from ai_assistant.errors import (
     ConfigurationError,
     NoSpaceError,
     SourceError,
+    SourceNotFoundError,
+    SourceUnauthorizedError,
     SourceUnreachableError,
     UnsupportedModelError,
 )
@@ -135,17 +137,34 @@ def test_the_token_goes_to_the_hub_and_nowhere_else(hub: Hub, fetch: Fetch) -> N
 
 
 @pytest.mark.parametrize(
-    ("access", "token", "sentence"),
+    ("access", "token", "error", "sentence"),
     [
-        ("gated", None, r"org/tiny is gated: accept its terms at http://\S+/org/tiny, make a token .* set HF_TOKEN"),
-        ("gated-refused", TOKEN, r"the account of HF_TOKEN has no access yet: accept its terms at http://\S+/org/tiny"),
-        ("private", None, "has no public model org/tiny: check the name; if it is a private one, set HF_TOKEN"),
-        ("public", "hf_wrong", "does not accept the token in HF_TOKEN; make a new one"),
+        (
+            "gated",
+            None,
+            SourceUnauthorizedError,
+            r"org/tiny is gated: accept its terms at http://\S+/org/tiny, make a token .* set HF_TOKEN",
+        ),
+        (
+            "gated-refused",
+            TOKEN,
+            SourceUnauthorizedError,
+            r"the account of HF_TOKEN has no access yet: accept its terms at http://\S+/org/tiny",
+        ),
+        (
+            "private",
+            None,
+            SourceNotFoundError,
+            "has no public model org/tiny: check the name; if it is a private one, set HF_TOKEN",
+        ),
+        ("public", "hf_wrong", SourceUnauthorizedError, "does not accept the token in HF_TOKEN; make a new one"),
     ],
 )
-def test_who_may_not_read_is_told_what_to_do(hub: Hub, fetch: Fetch, access: str, token: str | None, sentence: str) -> None:
+def test_who_may_not_read_is_told_what_to_do(
+    hub: Hub, fetch: Fetch, access: str, token: str | None, error: type[SourceError], sentence: str
+) -> None:
     hub.add("org/tiny", CHECKPOINT, access=access)
-    with pytest.raises(SourceError, match=sentence) as caught:
+    with pytest.raises(error, match=sentence) as caught:
         fetch(**({"HF_TOKEN": token} if token else {}))
     assert TOKEN not in caught.value.message
     assert fetch.pauses == []
@@ -181,7 +200,7 @@ def test_settings_that_cannot_be_used(name: str, value: str, sentence: str) -> N
 )
 def test_what_is_not_there(hub: Hub, fetch: Fetch, text: str, sentence: str) -> None:
     hub.add("org/tiny", CHECKPOINT | BESIDE)
-    with pytest.raises(SourceError, match=sentence):
+    with pytest.raises(SourceNotFoundError, match=sentence):
         fetch(text)
     assert fetch.pauses == []
 

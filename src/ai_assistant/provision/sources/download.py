@@ -14,13 +14,20 @@ from urllib.parse import urlsplit
 import httpx
 
 from ai_assistant import __version__
-from ai_assistant.errors import AssistantError, ChecksumMismatchError, SourceError
+from ai_assistant.errors import (
+    AssistantError,
+    ChecksumMismatchError,
+    SourceError,
+    SourceNotFoundError,
+    SourceUnauthorizedError,
+)
 from ai_assistant.provision.disk import require_space
 from ai_assistant.provision.sources.retry import Retry, TransientError, status_error
 from ai_assistant.provision.sources.source import KEPT_FOLDER, PARTIAL_SUFFIX
 
 # Bytes that are here, of how many (None: the server does not say), and what is being waited for.
 Report = Callable[[int, int | None, str | None], None]
+_REFUSALS = {401: SourceUnauthorizedError, 403: SourceUnauthorizedError, 404: SourceNotFoundError, 410: SourceNotFoundError}
 # The error for an answer that is a refusal; None for "say what it says".
 Refusal = Callable[[httpx.Response], AssistantError | None]
 
@@ -71,7 +78,7 @@ def checked(response: httpx.Response, what: str, refusal: Refusal | None = None)
         raise error
     if response.is_error:
         known = refusal(response) if refusal else None
-        raise known or SourceError(
+        raise known or _REFUSALS.get(response.status_code, SourceError)(
             f"{what} cannot be downloaded: the server answers {response.status_code} {response.reason_phrase}."
         )
 

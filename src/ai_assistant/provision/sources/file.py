@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ai_assistant.errors import SourceError
+from ai_assistant.errors import SourceError, SourceNotFoundError
 from ai_assistant.provision.progress import CHECKSUM, Progress
 from ai_assistant.provision.sources.archive import is_archive, unpack
 from ai_assistant.provision.sources.folder import LocalModel, find_model, local_model
@@ -46,7 +46,7 @@ class FileSource:
     def _model(self) -> LocalModel:
         if not self._path.exists():
             meant = f" For the repository of that name write hf://{self.given}." if _REPOSITORY.fullmatch(self.given) else ""
-            raise SourceError(f"There is no file or folder {self._path}.{meant}")
+            raise SourceNotFoundError(f"There is no file or folder {self._path}.{meant}")
         name = self._path.name.lower()
         if self._path.is_file() and not (name.endswith(".gguf") or is_archive(name)):
             hint = " Name the folder that it lies in." if name.endswith((".safetensors", ".json")) else ""

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from ai_assistant.errors import AssistantError, SourceError
+from ai_assistant.errors import AssistantError, SourceError, SourceNotFoundError, SourceUnauthorizedError
 from ai_assistant.provision.sources.download import RemoteFile, checked, without_credentials
 from ai_assistant.provision.sources.hub_settings import HubSettings
 from ai_assistant.provision.sources.retry import Retry
@@ -73,7 +73,7 @@ class HubRepository:
 
     def refusal(self, response: httpx.Response) -> AssistantError | None:
         """The sentence for what a hub answers instead of a file."""
-        return SourceError(_refused(response, self._name, self._settings))
+        return _refused(response, self._name, self._settings)
 
     def _entries(self, commit: str, note: Note) -> Iterator[_Entry]:
         path = f"/api/models/{self._name}/tree/{commit}"
@@ -111,30 +111,40 @@ class HubRepository:
             ) from error
 
 
-def _refused(response: httpx.Response, name: str, settings: HubSettings) -> str:
+def _refused(response: httpx.Response, name: str, settings: HubSettings) -> SourceError:
     host = without_credentials(settings.endpoint)
     page = f"{host}/{name}"
     code, message = response.headers.get("X-Error-Code", ""), response.headers.get("X-Error-Message", "")
     status = response.status_code
     if code == "GatedRepo":
         if settings.token is None:
-            return f"{name} is gated: accept its terms at {page}, make a token at {host}/settings/tokens, and set HF_TOKEN to it."
-        return (
+            return SourceUnauthorizedError(
+                f"{name} is gated: accept its terms at {page}, make a token at {host}/settings/tokens, and set HF_TOKEN to it."
+            )
+        return SourceUnauthorizedError(
             f"{name} is gated and the account of HF_TOKEN has no access yet: accept its terms at {page} with that account (some"
             " owners answer by hand), and let the token read gated repositories."
         )
     if code == "RevisionNotFound":
-        return f"{name} has no branch, tag or commit of this name; see {page}/tree/main, or leave out what follows the @."
+        return SourceNotFoundError(
+            f"{name} has no branch, tag or commit of this name; see {page}/tree/main, or leave out what follows the @."
+        )
     if code == "EntryNotFound":
-        return f"{response.url.path} is not in the repository any more; try again, and if it stays so, name another revision."
+        return SourceNotFoundError(
+            f"{response.url.path} is not in the repository any more; try again, and if it stays so, name another revision."
+        )
     if message == "Access to this resource is disabled.":
-        return f"{name} was disabled by {host}; choose another model."
+        return SourceUnauthorizedError(f"{name} was disabled by {host}; choose another model.")
     if status == httpx.codes.UNAUTHORIZED and "Invalid credentials" in message:
-        return f"{host} does not accept the token in HF_TOKEN; make a new one at {host}/settings/tokens."
+        return SourceUnauthorizedError(f"{host} does not accept the token in HF_TOKEN; make a new one at {host}/settings/tokens.")
     if code == "RepoNotFound" or status == httpx.codes.UNAUTHORIZED:
         access = "set HF_TOKEN to a token that may read it" if settings.token is None else "HF_TOKEN must be allowed to read it"
-        return f"{host} has no public model {name}: check the name; if it is a private one, {access}."
+        return SourceNotFoundError(f"{host} has no public model {name}: check the name; if it is a private one, {access}.")
     if status == httpx.codes.FORBIDDEN:
-        return f"{host} forbids access to {name} ({message or 'no reason given'}); check what the token in HF_TOKEN may do."
+        return SourceUnauthorizedError(
+            f"{host} forbids access to {name} ({message or 'no reason given'}); check what the token in HF_TOKEN may do."
+        )
     told = f" ({message})" if message else ""
-    return f"{host} answers {status} {response.reason_phrase}{told} when asked for {name}; check HF_ENDPOINT and the name."
+    return SourceError(
+        f"{host} answers {status} {response.reason_phrase}{told} when asked for {name}; check HF_ENDPOINT and the name."
+    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-from ai_assistant.errors import SourceError, UnsupportedModelError
+from ai_assistant.errors import SourceError, SourceNotFoundError, UnsupportedModelError
 
 _INDEX = "model.safetensors.index.json"
 _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
@@ -87,7 +87,7 @@ def _wanted(sizes: Mapping[str, int], ggufs: Collection[str], where: str, wanted
     if matching:
         return Selection((_best_gguf(sizes, matching, where),))
     choice = f"there are {_listed(sizes, ggufs)}" if ggufs else "there is no GGUF file; leave out what follows the #"
-    raise SourceError(f"{where} has no model file {wanted}: {choice}.")
+    raise SourceNotFoundError(f"{where} has no model file {wanted}: {choice}.")
 
 
 def _weights(sizes: Mapping[str, int]) -> list[str]:
