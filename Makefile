@@ -12,7 +12,7 @@ UNIT_SECONDS ?= 120
 # The operator's pydantic is newer than aiogram allows, so it has an environment of its own.
 OPERATOR := .venv-operator/bin
 
-.PHONY: help run export test check generate requirements unit integration chaos operator-test cluster gpu-test bench bench-report clean
+.PHONY: help run export test check generate requirements unit integration chaos operator-test cluster chart gpu-test bench bench-report clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,23 +25,28 @@ export: .venv-export/.ready ## Make the environment that exports models which ou
 test: $(VENV)/.dev .venv-operator/.dev ## All tests that need nothing but this machine
 	@bash tests/prerequisites.sh
 	$(BIN)/python -m pytest tests/unit tests/integration tests/chaos
-	$(OPERATOR)/python -m pytest tests/operator tests/cluster
+	$(OPERATOR)/python -m pytest tests/operator
 
 check: $(VENV)/.dev .venv-operator/.dev ## Lint, format, types, architecture, generated files
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/mypy src
+	$(BIN)/mypy src charts/reference
 	$(OPERATOR)/mypy --no-warn-unused-configs operator/ai_assistant_operator
 	$(BIN)/lint-imports
 	$(OPERATOR)/lint-imports --config operator/pyproject.toml
 	$(BIN)/python -m ai_assistant.reference --check
 	$(OPERATOR)/python -m ai_assistant_operator.crd --check
+	PYTHONPATH=charts $(BIN)/python -m reference --check
 
 generate: $(VENV)/.dev .venv-operator/.dev ## Write the files that are derived from code
 	$(BIN)/python -m ai_assistant.reference
 	$(OPERATOR)/python -m ai_assistant_operator.crd
+	PYTHONPATH=charts $(BIN)/python -m reference
 
 unit integration chaos: $(VENV)/.dev ## One folder of tests
 	$(BIN)/python -m pytest tests/$@
+
+chart: $(VENV)/.dev ## Tests of the Helm chart (helm is built from Go modules the first time: some minutes)
+	$(BIN)/python -m pytest tests/chart
 
 operator-test: .venv-operator/.dev ## The operator's tests that need nothing
 	$(OPERATOR)/python -m pytest tests/operator

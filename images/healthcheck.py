@@ -16,9 +16,10 @@ def setting(name: str, default: str) -> str:
 
 
 def address(process: str) -> str:
-    """Where to ask. The bot has no port of its own: it is well if it reaches its gateway."""
+    """Where to ask. A bot without a port of its own is well if it reaches its gateway."""
     if process == "bot":
-        return setting("GATEWAY_URL", "http://127.0.0.1:8000")
+        own = setting("TELEGRAM_HEALTH_PORT", "")
+        return f"http://127.0.0.1:{own}" if own else setting("GATEWAY_URL", "http://127.0.0.1:8000")
     port = setting("WORKER_METRICS_PORT", "9100") if process == "worker" else setting("PORT", os.environ.get("PORT") or "8000")
     return f"http://127.0.0.1:{port}"
 

@@ -13,7 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from ai_assistant.contracts import EVENTS_CHANNEL, FinishReason, StreamEntry, TaskState
+from ai_assistant.contracts import EVENTS_CHANNEL, QUEUES_CHANNEL, FinishReason, StreamEntry, TaskState
 from ai_assistant.database.session import Database
 from ai_assistant.errors import DatabaseUnavailableError
 from ai_assistant.streams import Appended, Entry, StreamText, StreamWriter
@@ -107,6 +107,9 @@ class FakeWorker:
                 await asyncio.sleep(0.02)
             else:
                 self.claimed.append(task)
+                if self.announces:
+                    with contextlib.suppress(RedisError):
+                        await self._redis.publish(QUEUES_CHANNEL, self.assistant)
                 self._spawn(self._answer(task))
 
     async def _heartbeats(self) -> None:

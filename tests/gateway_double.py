@@ -46,6 +46,10 @@ class GatewayDouble:
     def accepted(self) -> tuple[int, Any]:
         return 202, {"task_id": self.task_id, "conversation_id": self.conversation_id, "status": "queued"}
 
+    def respond(self, method: str, path: str, headers: dict[str, str], body: Any) -> tuple[int, Any] | None:
+        """What a double that understands requests answers; None: what is written down."""
+        return None
+
     @contextmanager
     def running(self) -> Iterator["GatewayDouble"]:
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -66,7 +70,9 @@ class GatewayDouble:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 double.requests.append((self.command, self.path, headers, json.loads(body) if body else None))
-                if self.command == "POST":
+                if (understood := double.respond(*double.requests[-1])) is not None:
+                    self.answer(*understood)
+                elif self.command == "POST":
                     self.answer(*(double.posts.pop(0) if double.posts else double.accepted()))
                 elif self.path.endswith("/stream"):
                     self.stream(double.streams.pop(0))
@@ -75,7 +81,7 @@ class GatewayDouble:
                         *double.answers.get(self.path, (404, {"error": {"code": "x", "message": "There is no such thing."}}))
                     )
 
-            do_GET = do_POST = do_DELETE = handle_any
+            do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = handle_any
 
             def answer(self, status: int, body: Any) -> None:
                 data = json.dumps(body).encode()

@@ -138,8 +138,12 @@ class Platform:
         self, name: str, arguments: list[str], environment: dict[str, str], ready_url: str, *, wait: bool = True
     ) -> Process:
         process = Process(name, arguments, environment, self.folder / f"{name}.log", ready_url)
+        return self.adopt(process).start(wait=wait)
+
+    def adopt(self, process: Process) -> Process:
+        """Stop it with all others, and show its log when a test fails."""
         self._processes.append(process)
-        return process.start(wait=wait)
+        return process
 
     def ask(self, message: str, **body: Any) -> dict[str, Any]:
         """POST /api/chat; returns the 202's body."""

@@ -29,6 +29,10 @@ EVENTS_CHANNEL = "task.events"
 """Redis channel with the id of a task whose state changed: wakes long polls, sweeps and the operator's hint."""
 
 
+QUEUES_CHANNEL = "queue.changes"
+"""Redis channel with the name of an assistant whose queue changed otherwise than by an end: accepted, claimed, handed back."""
+
+
 class TaskState(StrEnum):
     """States of a task; the last four are final."""
 

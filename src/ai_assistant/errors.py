@@ -119,6 +119,12 @@ class IdempotencyMismatchError(InvalidRequestError):
     status = 422
 
 
+class PersonaForbiddenError(InvalidRequestError):
+    """This assistant takes no instructions besides its own."""
+
+    code = "persona_forbidden"
+
+
 class OverloadedError(AssistantError):
     """Too many requests are waiting; try again later."""
 

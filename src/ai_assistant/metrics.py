@@ -85,3 +85,39 @@ class GatewayMetrics:
         self.tokens_topped_up = Counter(
             PREFIX + "wake_tokens_topped_up_total", "Wake tokens that had been lost", ["assistant"], registry=registry
         )
+        self.deliveries = Gauge(
+            PREFIX + "deliveries",
+            "Deliveries that are not over (`waiting`: for their answer)",
+            ["channel", "state"],
+            registry=registry,
+        )
+        self.delivery_oldest = Gauge(
+            PREFIX + "delivery_oldest_seconds",
+            "Age of the oldest answer or broadcast that is due",
+            ["channel"],
+            registry=registry,
+        )
+        self.delivery_outcomes = Counter(
+            PREFIX + "delivery_outcomes_total",
+            "Deliveries that ended `delivered` or `dead`, and claims of a part that may have arrived (`uncertain`)",
+            ["channel", "outcome"],
+            registry=registry,
+        )
+
+
+class BotMetrics:
+    """What the Telegram bot measures."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"{PREFIX}telegram_{name}", text, labels, registry=registry)
+
+        self.updates = counter("updates_total", "Updates from Telegram that were handled", "type")
+        self.updates_failed = counter("updates_failed_total", "Updates whose handler failed, which are given up", "type")
+        self.updates_open = Gauge(f"{PREFIX}telegram_updates_open", "Updates that are being handled", registry=registry)
+        self.trouble = Gauge(f"{PREFIX}telegram_trouble", "1 while Telegram cannot be reached or refuses", registry=registry)
+        self.reports = counter("delivery_reports_total", "Reports to the delivery ledger", "event")
+        self.duplicates_marked = counter("duplicates_marked_total", "Parts sent again with the mark that they may be known")
+        self.leases_lost = counter("leases_lost_total", "Deliveries that somebody else had taken over meanwhile")
+        self.floods = counter("floods_total", "Requests that Telegram refused with 429", "method")
+        self.previews_skipped = counter("previews_skipped_total", "Previews for which there was no room")

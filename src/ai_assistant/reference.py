@@ -24,7 +24,7 @@ from pydantic_core import PydanticUndefined
 from typer.cli import get_docs_for_click
 
 from ai_assistant import cli
-from ai_assistant.metrics import GatewayMetrics, WorkerMetrics
+from ai_assistant.metrics import BotMetrics, GatewayMetrics, WorkerMetrics
 from ai_assistant.provision.graph import execution_providers
 from ai_assistant.provision.memory import SHORT_CONTEXT
 from ai_assistant.provision.model_sizes import size_table
@@ -203,9 +203,10 @@ def metrics_page() -> str:
         "Worker": (WorkerMetrics, "`/metrics` on `AI_ASSISTANT_WORKER_METRICS_PORT`."),
         "Gateway": (
             GatewayMetrics,
-            "`/metrics` on `INTERNAL_PORT`. Gauges with the label `assistant` are read from PostgreSQL and Redis, the same "
-            "in every replica: aggregate with `max by (assistant)`, never `sum`.",
+            "`/metrics` on `INTERNAL_PORT`. Gauges with the label `assistant` or `channel` are read from PostgreSQL and Redis, "
+            "the same in every replica: aggregate with `max by (assistant)`, never `sum`.",
         ),
+        "Telegram bot": (BotMetrics, "`/metrics` on `AI_ASSISTANT_TELEGRAM_HEALTH_PORT`."),
     }
     for title, (metrics, note) in notes.items():
         rows = []
@@ -215,7 +216,7 @@ def metrics_page() -> str:
                 labels = ", ".join(f"`{label}`" for label in collector._labelnames)
                 rows.append([f"`{name}`", family.type, labels, family.documentation])
         parts += [f"## {title}", note, table(["Name", "Type", "Labels", "Meaning"], sorted(rows))]
-    parts.append("Both also have the usual `process_*` and `python_*` metrics of the Prometheus client.")
+    parts.append("All of them also have the usual `process_*` and `python_*` metrics of the Prometheus client.")
     return "\n\n".join(parts) + "\n"
 
 

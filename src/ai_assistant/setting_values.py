@@ -36,6 +36,7 @@ def parse_keys(value: Any) -> Any:
 
 Keys = Annotated[list[ApiKey], NoDecode, BeforeValidator(parse_keys)]
 Words = Annotated[list[str], NoDecode, BeforeValidator(split)]
+Ids = Annotated[list[int], NoDecode, BeforeValidator(split)]
 
 
 def check_device(value: Any) -> Any:

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfig
 
 from ai_assistant.contracts import DEFAULT_ASSISTANT
 from ai_assistant.errors import ConfigurationError
-from ai_assistant.setting_values import Keys, Words, check_device, check_remote_url
+from ai_assistant.setting_values import Ids, Keys, Words, check_device, check_remote_url
 
 PREFIX = "AI_ASSISTANT_"
 REMOTE = "remote"
@@ -265,13 +265,57 @@ class BotSettings(LogSettings):
     """Base URL of the Bot API (an own server or a mirror)."""
 
     telegram_proxy: SecretStr | None = None
-    """Proxy for the Bot API, as `http://…` or `socks5://…`."""
+    """Proxy for the Bot API: `socks5://`, `http://` or `https://` with host and port, and `user:password@` before them if it
+    wants that."""
+
+    telegram_webhook_url: str | None = None
+    """Public https URL at which Telegram reaches this bot; unset: the bot asks Telegram (long polling)."""
+
+    telegram_webhook_secret: SecretStr | None = None
+    """What Telegram sends along with each update, so that nobody else can: 16 to 256 letters, digits, `_` and `-`."""
+
+    telegram_webhook_host: str = "127.0.0.1"
+    """Address on which the webhook listens; plain HTTP, so put a reverse proxy with TLS before it."""
+
+    telegram_webhook_port: int = Field(8080, ge=0, le=65535)
+    """Port on which the webhook listens; also /livez and /readyz."""
+
+    telegram_health_host: str = "127.0.0.1"
+    """Address of the bot's /metrics, /livez and /readyz."""
+
+    telegram_health_port: int | None = Field(None, ge=0, le=65535)
+    """Port of the bot's /metrics, /livez and /readyz; unset: none."""
+
+    telegram_drain_seconds: float = Field(8.0, ge=0, le=600)
+    """After SIGTERM, how long messages that are being handed over to the gateway may take."""
 
     gateway_url: str = "http://127.0.0.1:8000"
     """Where the bot finds the gateway."""
 
     gateway_key: SecretStr | None = None
     """Service key for the gateway; needed where the gateway has keys."""
+
+    telegram_access: Literal["open", "pairing", "allowlist"] = "pairing"
+    """Who may talk to the bot. `pairing`: whoever an admin lets in, and strangers get a code for that (/allow CODE); the first
+    admin is whoever sends the code that the bot's log shows at start. `allowlist`: the same without codes. `open`: everybody."""
+
+    telegram_admins: Ids = []
+    """Telegram ids of people who may use /allow, /deny and /broadcast, with commas between them; the bot tells strangers their
+    id."""
+
+    telegram_allowed: Words = []
+    """Who is let in besides those whom admins let in: ids of people and groups, and @names, with commas between them. An id is
+    safer: a name can be given up and taken by somebody else."""
+
+    telegram_messages_per_minute: int = Field(20, ge=1, le=6000)
+    """How many messages, edits and presses of buttons a person may send per minute in the long run; a group three times as
+    many. Admins are not counted."""
+
+    telegram_message_burst: int = Field(10, ge=2, le=1000)
+    """How many of them at once; a long text that Telegram splits is several."""
+
+    telegram_privacy_url: str | None = Field(None, pattern="^https?://")
+    """Address of your privacy policy, which /privacy shows below its own text."""
 
 
 class StandaloneSettings(ModelSettings, GatewaySettings):

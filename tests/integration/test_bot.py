@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bot_api import TOKEN, BotApi, started_bot_api
 from platform_processes import Platform, Process
 from servers import psql
+from telegram import TOKEN, BotApi, faults, started_bot_api
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,10 @@ def short_and_certain(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def start_bot(platform: Platform, api: BotApi, folder: Path, token: str = TOKEN) -> Process:
     environment = platform.environment(
-        AI_ASSISTANT_TELEGRAM_TOKEN=token, AI_ASSISTANT_TELEGRAM_API_URL=api.url, AI_ASSISTANT_GATEWAY_URL=platform.url
+        AI_ASSISTANT_TELEGRAM_TOKEN=token,
+        AI_ASSISTANT_TELEGRAM_API_URL=api.url,
+        AI_ASSISTANT_GATEWAY_URL=platform.url,
+        AI_ASSISTANT_TELEGRAM_ACCESS="open",
     )
     return Process("bot", ["bot"], environment, folder / "bot.log", "").start(wait=False)
 
@@ -40,6 +43,7 @@ def test_private_chat(platform: Platform, tmp_path: Path) -> None:
             assert bot.stop() == 0
             bot.start(wait=False)
             api.say("Привет!", user=8, language="ru")
+            api.wait_for(3)  # /new withdraws what is not answered yet
             api.say("/new", user=8, language="ru")
             texts = api.wait_for(4)
             assert "Новая беседа. О чём поговорим?" in texts
@@ -86,11 +90,10 @@ def test_answers_survive_a_killed_bot(platform: Platform, tmp_path: Path) -> Non
             wait_for_states(platform, "delivered")
 
             # killed while Telegram has the message and the bot does not know
-            api.silent = True
+            api.faults.next(faults.no_answer(), "sendMessage")
             api.say("And of Italy?")
             first = api.wait_for(2)[1]
             bot.kill()
-            api.silent = False
             psql(platform.database_url, "UPDATE deliveries SET lease_until = now()")
             bot.start(wait=False)
             assert api.wait_for(3)[2] == f"(You may have got this already.)\n\n{first}"
@@ -108,24 +111,29 @@ def test_what_telegram_refuses(platform: Platform, tmp_path: Path) -> None:
     with started_bot_api() as api:
         bot = start_bot(platform, api, tmp_path)
         try:
-            api.flood(2)
+            api.flood_next(2)
             api.say("Hello!", user=7)
             api.wait_for(1)
-            assert api.sent_at[0] - api.faulted_at[0] >= 2
+            refused, taken = api.record.of("sendMessage")
+            assert refused.code == 429
+            assert taken.at - refused.at >= 2
+            assert not api.flood.violations
             wait_for_states(platform, "delivered")
 
-            api.blocked.add(7)
+            # blocked while the answer is on its way
+            blocked = faults.refusal(403, "Forbidden: bot was blocked by the user")
+            api.faults.next(blocked, "sendMessage")
             api.say("Hello again!", user=7)
             last = wait_for_states(platform, "delivered", "dead")[1]
             assert "blocked by the user" in last["last_error"]
-            api.blocked.clear()
             api.say("I am back!", user=7)
             api.wait_for(2)
             wait_for_states(platform, "delivered", "dead", "delivered")
 
-            api.faults.append((502, {"description": "Bad Gateway"}))
+            api.faults.next(faults.server_error(502), "sendMessage")
             api.say("Still there?", user=7)
-            assert not api.wait_for(3)[2].startswith("(")
+            # whoever answered that need not know whether Telegram has it
+            assert api.wait_for(3)[2].startswith("(You may have got this already.)")
         finally:
             assert bot.stop() == 0
 

@@ -1,6 +1,8 @@
 """Migrations against a real PostgreSQL: up, down, as the models say, and never two at once."""
 
 import asyncio
+import itertools
+import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,7 +11,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from servers import fresh_database
-from sqlalchemy import Connection, MetaData, inspect, text
+from sqlalchemy import Connection, MetaData, func, inspect, select, text
+from sqlalchemy.exc import IntegrityError
 
 from ai_assistant.database.migrate import LOCK, alembic_config, current_revision, head_revision, migrate
 from ai_assistant.database.models import Base
@@ -123,3 +126,55 @@ async def test_a_migration_waits_for_the_one_that_runs(database: Database) -> No
         assert not done
         assert await tables(database) == set()
     assert await waiting == (None, head_revision())
+
+
+async def test_the_release_before_can_go_on_working(database: Database) -> None:
+    """Migrations only expand: what a release wrote and read by its own tables, it can write and read after the next step."""
+    steps = revisions()
+    for before, revision in itertools.pairwise(steps):
+        await migrate(database, before)
+        known = await run(database, describe)
+        await migrate(database, revision)
+        after = await run(database, describe)
+        known.pop("alembic_version")
+        for name, table in known.items():
+            now = {column[0]: column for column in after[name]["columns"]}
+            for column, kind, nullable, default, identity in table["columns"]:
+                assert now[column][1] == kind, f"{revision} changes the type of {name}.{column}"
+                assert now[column][2] or not nullable, f"{revision} demands {name}.{column}"
+                assert default is None or now[column][3] == default, f"{revision} drops the default of {name}.{column}"
+                assert now[column][4] == identity
+            for column in now.keys() - {item[0] for item in table["columns"]}:
+                _, _, nullable, default, _ = now[column]
+                assert nullable or default is not None, f"{revision} demands {name}.{column}, which the release before leaves out"
+            assert after[name]["primary key"] == table["primary key"]
+
+
+async def test_rows_of_the_release_before(database: Database) -> None:
+    """Its statements against the tables of this one, by the columns that it knows."""
+    await migrate(database, "0002")
+    known = MetaData()
+    await run(database, known.reflect)
+    await migrate(database)
+    user, task = uuid.uuid4(), uuid.uuid4()
+    deliveries = known.tables["deliveries"]
+    async with database.connection() as connection:
+        await connection.execute(known.tables["users"].insert().values(id=user, external_id="tg:1"))
+        row: dict[str, Any] = {"id": task, "assistant": "a", "user_id": user, "principal": "p", "sampling": {}}
+        await connection.execute(known.tables["tasks"].insert().values(**row, deadline=text("now()")))
+        row = {"task_id": task, "user_id": user, "channel": "telegram", "target": {}, "target_key": "1", "lane": "1:0"}
+        await connection.execute(deliveries.insert().values(id=uuid.uuid4(), **row))
+        # a broadcast of this release, which the one before joins with tasks and so never sees
+        await connection.execute(
+            text("INSERT INTO broadcasts (id, channel, key, text, targets) VALUES (:id, 'telegram', 'k', 'x', 1)"), {"id": task}
+        )
+        row["task_id"] = None
+        values = deliveries.insert().values(id=uuid.uuid4(), **row)
+        with pytest.raises(IntegrityError, match="content"):
+            async with connection.begin_nested():
+                await connection.execute(values)
+        found = await connection.execute(deliveries.join(known.tables["tasks"]).select())
+        assert len(found.all()) == 1
+    async with database.connection() as connection:
+        await connection.execute(known.tables["users"].delete())
+        assert await connection.scalar(select(func.count()).select_from(deliveries)) == 0

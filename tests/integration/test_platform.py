@@ -2,7 +2,9 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import openai
@@ -89,3 +91,15 @@ def test_one_request_id_and_the_numbers(platform: Platform) -> None:
     for name in ("queue_depth", "tasks", "queue_oldest_seconds", "http_requests_total"):
         assert f"ai_assistant_{name}{{" in gateway
     assert platform.client.get("/metrics").status_code == 404
+
+
+def test_a_free_slot_is_filled_at_once(platform: Platform) -> None:
+    """Celery's loop by itself looks once a second whether a slot is free again."""
+    platform.gateway()
+    platform.worker(AI_ASSISTANT_SLOTS="1")
+    asked = [platform.client.post("/api/chat", json={"message": f"Say {n}.", "max_tokens": 1}).json() for n in range(12)]
+    done = [platform.client.get(f"/api/status/{item['task_id']}", params={"wait": 30}).json() for item in asked]
+    ends = [datetime.fromisoformat(item["finished_at"]) for item in done]
+    starts = [datetime.fromisoformat(item["started_at"]) for item in done]
+    pauses = [(start - end).total_seconds() for end, start in zip(ends, starts[1:], strict=False)]
+    assert median(pauses) < 0.25, pauses

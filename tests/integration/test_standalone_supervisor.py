@@ -142,7 +142,8 @@ def test_start_shows_one_block_and_ctrl_c_stops_in_order(start: Start) -> None:
     gateway, worker, bot = (up.seen_by(name) for name in ("gateway", "worker", "bot"))
     assert gateway["AI_ASSISTANT_DATABASE_URL"].startswith("postgresql://assistant@/assistant?host=")
     assert gateway["AI_ASSISTANT_ASSISTANT"] == "assistant"
-    assert gateway["AI_ASSISTANT_METRICS_INCLUDE"] == f"http://127.0.0.1:{worker['AI_ASSISTANT_WORKER_METRICS_PORT']}/metrics"
+    ports = (worker["AI_ASSISTANT_WORKER_METRICS_PORT"], bot["AI_ASSISTANT_TELEGRAM_HEALTH_PORT"])
+    assert gateway["AI_ASSISTANT_METRICS_INCLUDE"] == ",".join(f"http://127.0.0.1:{port}/metrics" for port in ports)
     assert worker["AI_ASSISTANT_MODEL_PACKAGE"] == str(up.data_dir / "models" / "0123456789abcdef")
     assert worker["AI_ASSISTANT_DRAIN_SECONDS"] == "1.0"
     assert bot["AI_ASSISTANT_GATEWAY_URL"] == f"http://127.0.0.1:{up.port}"

@@ -18,6 +18,7 @@ from sqlalchemy import text
 from tokenizers import pre_tokenizers
 
 from ai_assistant import assistants, users
+from ai_assistant.contracts import stream_key
 from ai_assistant.database.models import Task
 from ai_assistant.database.session import Database
 from ai_assistant.dispatch import Dispatcher
@@ -189,3 +190,25 @@ async def test_waiting_for_the_prompt_does_not_move_the_deadline(worker: Worker,
     async with worker.working(lambda: bool(worker.engine.added)):
         await worker.drain()
     assert worker.engine.added[0].deadline == pytest.approx(asked_at + 60, abs=0.5)
+
+
+async def test_text_of_a_user_who_was_forgotten_is_cleared_up(worker: Worker) -> None:
+    task = await worker.ask()
+    async with worker.working(lambda: bool(worker.engine.added)):
+        async with worker.database.session() as session:
+            await session.execute(text("DELETE FROM users"))
+        # the gateway had deleted the stream; then this worker went on publishing
+        await worker.redis.xadd(stream_key(task.id), {"a": 1, "k": "t", "o": 0, "t": "a secret", "i": ""})
+        (generation,) = worker.runner.running()
+        worker.runner.cancel(generation)
+    assert not await worker.redis.exists(stream_key(task.id))
+
+
+async def test_text_of_a_task_that_another_worker_has_stays(worker: Worker) -> None:
+    task = await worker.ask()
+    async with worker.working(lambda: bool(worker.engine.added)):
+        async with worker.database.session() as session:
+            await session.execute(text("UPDATE tasks SET attempt = attempt + 1"))
+        (generation,) = worker.runner.running()
+        worker.runner.cancel(generation)
+    assert await worker.redis.exists(stream_key(task.id))

@@ -1,132 +1,142 @@
-"""Chatting in Telegram: handlers hand messages over to the gateway, whose ledger makes sure of the answers (see deliverer).
+"""What people write: the routes from messages, edits and the commands /new and /retry to Chats.
 
-A private chat is one conversation until /new. Its id is kept in the user's settings at the gateway, so a restart of the bot
-forgets nothing.
+Handlers may run side by side for different chats; those of one chat come in the order of its messages.
 """
 
-import asyncio
-import contextlib
-import logging
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from aiogram import Bot, F, Router
-from aiogram.enums import ChatAction
-from aiogram.exceptions import TelegramAPIError
-from aiogram.filters import Command, CommandStart
-from aiogram.types import Message, Update
+from aiogram.enums import ContentType
+from aiogram.filters import Command
+from aiogram.types import Message, ReplyParameters, Update
 
-from ai_assistant.bot.gateway_client import GatewayClient, GatewayRefusalError
+from ai_assistant.bot.chats import Chats, Turn
+from ai_assistant.bot.conversations import Place
+from ai_assistant.bot.mentions import Question, command_of, is_for_bot, is_group, question_of
+from ai_assistant.bot.message_joining import joined
+from ai_assistant.bot.profiles import Profile
 from ai_assistant.bot.texts import say
-from ai_assistant.errors import AssistantError, InvalidRequestError
 
-logger = logging.getLogger(__name__)
-
-TYPING_SECONDS = 4.0
-"""Telegram shows the typing action for five seconds."""
-
-
-class Chats:
-    """What goes on in the chats while answers are written."""
-
-    def __init__(self, gateway: GatewayClient) -> None:
-        self.gateway = gateway
-        self._typing: set[asyncio.Task[None]] = set()
-
-    def show_typing(self, bot: Bot, chat_id: int, task_id: str) -> None:
-        """Until the task is over. Best effort: the answer itself does not depend on it."""
-        typing = asyncio.create_task(self._type_until_final(bot, chat_id, task_id))
-        self._typing.add(typing)
-        typing.add_done_callback(self._typing.discard)
-
-    async def _type_until_final(self, bot: Bot, chat_id: int, task_id: str) -> None:
-        typing = asyncio.create_task(self._type(bot, chat_id))
-        try:
-            await self.gateway.wait(task_id)
-        except AssistantError as error:
-            logger.info("Nothing is known of an answer that is being written (%s)", error.message, extra={"task_id": task_id})
-        finally:
-            typing.cancel()
-
-    async def _type(self, bot: Bot, chat_id: int) -> None:
-        while True:
-            with contextlib.suppress(TelegramAPIError):
-                await bot.send_chat_action(chat_id, ChatAction.TYPING)
-            await asyncio.sleep(TYPING_SECONDS)
-
-    async def stop(self) -> None:
-        for typing in self._typing:
-            typing.cancel()
-        await asyncio.gather(*self._typing, return_exceptions=True)
-
-
-def language_of(message: Message) -> str | None:
-    return message.from_user.language_code if message.from_user else None
-
-
-def target_of(message: Message) -> dict[str, Any]:
-    """Where the answer goes."""
-    target = {"chat_id": message.chat.id, "language": language_of(message)}
-    if message.is_topic_message:
-        target["thread_id"] = message.message_thread_id
-    return target
-
-
-def user_of(message: Message) -> str:
-    return f"tg:{message.from_user.id if message.from_user else message.chat.id}"
-
+ATTACHMENTS = {
+    ContentType.ANIMATION,
+    ContentType.AUDIO,
+    ContentType.CHECKLIST,
+    ContentType.CONTACT,
+    ContentType.DICE,
+    ContentType.DOCUMENT,
+    ContentType.GAME,
+    ContentType.INVOICE,
+    ContentType.LIVE_PHOTO,
+    ContentType.LOCATION,
+    ContentType.PAID_MEDIA,
+    ContentType.PHOTO,
+    ContentType.POLL,
+    ContentType.STICKER,
+    ContentType.STORY,
+    ContentType.VENUE,
+    ContentType.VIDEO,
+    ContentType.VIDEO_NOTE,
+    ContentType.VOICE,
+}
+"""What people send; anything else without text is Telegram's own news (somebody has joined, a message is pinned)."""
 
 router = Router(name="chat")
 
 
-@router.message(CommandStart())
-@router.message(Command("help"))
-async def start(message: Message) -> None:
-    await message.answer(say("start", language_of(message)))
+async def speaks_to_bot(message: Message, bot: Bot) -> bool:
+    """A filter: the rest of a group's talk goes nowhere."""
+    return is_for_bot(message, await bot.me())
 
 
 @router.message(Command("new"))
-async def new(message: Message, chats: Chats) -> None:
-    await chats.gateway.remember(user_of(message), {f"conversation:{message.chat.id}": None})
-    await message.answer(say("new", language_of(message)))
+async def new(message: Message, event_update: Update, bot: Bot, profile: Profile, chats: Chats) -> None:
+    """A new conversation in this chat or topic."""
+    await chats.forget(turn_of(message, event_update, bot, profile))
+    await answer(message)(say("new", profile.language))
 
 
-@router.message(Command("stop"))
-async def stop(message: Message, chats: Chats) -> None:
-    task_ids = await chats.gateway.unfinished(message.chat.id)
-    for task_id in reversed(task_ids):  # the last one first: none of them begins because another one has ended
-        await chats.gateway.cancel(task_id)
-    await message.answer(say("stopped" if task_ids else "nothing_to_stop", language_of(message)))
+@router.message(Command("retry"))
+async def retry(message: Message, event_update: Update, bot: Bot, profile: Profile, chats: Chats) -> None:
+    """Another answer to the last question."""
+    await chats.retry(turn_of(message, event_update, bot, profile))
 
 
-@router.message(F.chat.type == "private", F.text)
-async def chat(message: Message, bot: Bot, event_update: Update, chats: Chats) -> None:
-    """Hand the message over; the update counts as done when the gateway has accepted it."""
-    user, setting, text = user_of(message), f"conversation:{message.chat.id}", message.text or ""
-    once = f"tg:{bot.id}:{event_update.update_id}"
-    target = target_of(message)
-    try:
-        conversation_id = (await chats.gateway.settings(user)).get(setting)
-        try:
-            accepted = await chats.gateway.ask(user, text, conversation_id, target=target, key=once)
-        except GatewayRefusalError as error:
-            if error.reason == "idempotency_mismatch":
-                # Handed over before a restart, and the conversation's id was noted after that: the answer is owed already.
-                return
-            if conversation_id is None or error.reason != "conversation_not_found":
-                raise
-            # deleted elsewhere
-            accepted = await chats.gateway.ask(user, text, None, target=target, key=once)
-        if accepted["conversation_id"] != conversation_id:
-            await chats.gateway.remember(user, {setting: accepted["conversation_id"]})
-    except InvalidRequestError as error:
-        await message.answer(say("failed", language_of(message), message=error.message))
+@router.message(F.text | F.caption, speaks_to_bot)
+async def chat(
+    message: Message,
+    event_update: Update,
+    bot: Bot,
+    profile: Profile,
+    chats: Chats,
+    parts: Sequence[Update] = (),
+) -> None:
+    """A question. `parts` are the updates that `message` was joined from."""
+    turn = turn_of(message, event_update, bot, profile, question_of(message, await bot.me()), parts)
+    if is_bare_command(message):
+        await turn.say(say("unknown_command", profile.language))
         return
-    except AssistantError:
-        await message.answer(say("unavailable", language_of(message)))
+    if not turn.question.written(with_name=False):
+        await turn.say(say("ask_me", profile.language))
         return
-    chats.show_typing(bot, message.chat.id, accepted["task_id"])
+    reached = await chats.ask(turn)
+    rest = [part for part in parts if part.message is not None and part.message.message_id > reached]
+    if rest:
+        # the first parts had been handed over without these, before the bot was killed
+        update = joined(rest)
+        assert update.message is not None
+        again = turn_of(update.message, update, bot, profile, question_of(update.message, await bot.me()), rest)
+        await chats.ask(again)
+    if message.text is None and chats.bursts.is_first(message.chat.id, turn.place.thread_id):
+        await turn.say(say("only_caption", profile.language))
 
 
-@router.message(F.chat.type == "private")
-async def other(message: Message) -> None:
-    await message.answer(say("only_text", language_of(message)))
+@router.edited_message(F.text | F.caption, speaks_to_bot)
+async def edited(message: Message, event_update: Update, bot: Bot, profile: Profile, chats: Chats) -> None:
+    """The question as it should have been."""
+    turn = turn_of(message, event_update, bot, profile, question_of(message, await bot.me()))
+    if command_of(message) is None and turn.question.written(with_name=False):
+        await chats.ask_again(turn)
+
+
+@router.message(F.content_type.in_(ATTACHMENTS), speaks_to_bot)
+async def other(message: Message, profile: Profile, chats: Chats) -> None:
+    """What cannot be read."""
+    if chats.bursts.is_first(message.chat.id, Place.of(message).thread_id):
+        await answer(message)(say("only_text", profile.language))
+
+
+def turn_of(
+    message: Message,
+    update: Update,
+    bot: Bot,
+    profile: Profile,
+    question: Question | None = None,
+    parts: Sequence[Update] = (),
+) -> Turn:
+    """What Chats need to know of a message."""
+    last = parts[-1].message if parts else None
+    return Turn(
+        place=Place.of(message),
+        profile=profile,
+        question=question or Question(""),
+        message_id=message.message_id,
+        last_message_id=last.message_id if last is not None else message.message_id,
+        key=f"tg:{bot.id}:{update.update_id}",
+        say=answer(message),
+    )
+
+
+def answer(message: Message) -> Callable[[str], Awaitable[Any]]:
+    """In a group it shows whom it is for."""
+
+    async def say_it(text: str) -> None:
+        asked = ReplyParameters(message_id=message.message_id, allow_sending_without_reply=True)
+        await message.answer(text, reply_parameters=asked if is_group(message) else None)
+
+    return say_it
+
+
+def is_bare_command(message: Message) -> bool:
+    """Of the bot's commands, all that are known have handlers before this one."""
+    return command_of(message) is not None and command_of(message) == (message.text or message.caption or "").strip()

@@ -1,58 +1,82 @@
-"""Delivering: answers that the gateway's ledger says are due are sent part by part, and every step is reported.
+"""Delivering: what the gateway's ledger says is due is sent part by part, and every step is reported.
 
-Nothing is kept here that a killed bot could lose: before a part is sent the ledger knows that it may arrive, after that
-that it has.
+Nothing is kept here that a killed bot could lose. Before a part is sent the ledger knows that it may arrive, after that that
+it has; whoever comes in between marks what may be there already. A sender that has lost its lease learns of it before it
+sends, because every try is reported first, and no try outlives the lease that its report has renewed.
 """
 
 import asyncio
+import functools
 import logging
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiogram import Bot
-from aiogram.exceptions import AiogramError
-from aiogram.types import Message, ReplyParameters
+from aiogram.exceptions import AiogramError, TelegramAPIError
 
-from ai_assistant.bot.formatting.split import split_text
+from ai_assistant.bot.delivery_client import LEASE_SECONDS, LOST, DeliveryClient
+from ai_assistant.bot.formatting.parts import Part, from_json
 from ai_assistant.bot.gateway_client import GatewayClient, GatewayRefusalError
+from ai_assistant.bot.outcome import parts_of
+from ai_assistant.bot.pacing import Urgency, urgency
+from ai_assistant.bot.part_sending import SEND_SECONDS, Form, send
+from ai_assistant.bot.preview_client import note_preview
 from ai_assistant.bot.send_errors import report_of
+from ai_assistant.bot.sent_parts import SentParts
 from ai_assistant.bot.texts import say
+from ai_assistant.bot.turns import PATIENCE_SECONDS
 from ai_assistant.errors import AssistantError
+from ai_assistant.metrics import BotMetrics
 
 logger = logging.getLogger(__name__)
 
 MAX_PARALLEL = 30
 """Deliveries at once, each to another chat: what Telegram takes from a bot in a second."""
 
-PART_UNITS = 4000
-"""Of Telegram's 4,096: a part that is sent again needs room for its mark."""
+SLOWEST_REPORT_SECONDS = LEASE_SECONDS - SEND_SECONDS - PATIENCE_SECONDS
+"""Of a lease whose renewal took longer too little is left for a sending."""
 
-SEND_SECONDS = 20
-LEASE_SECONDS = 30
-"""Longer than one sending may take, so that nobody else begins meanwhile."""
-
+PREVIEW_SECONDS = 5.0
+HAND_OVER_SECONDS = 1.0
 PAUSE_SECONDS = 2.0
 
 
-class Deliverer:
-    """One per bot."""
+async def no_previews(_: str) -> int | None:
+    """For a bot that shows none."""
+    return None
 
-    def __init__(self, bot: Bot, gateway: GatewayClient) -> None:
+
+class Deliverer:
+    """One per bot. `before_final(task_id)` is awaited before an answer's first part: it ends the answer's previews, and
+    returns the message that shows the answer, if one does."""
+
+    def __init__(
+        self,
+        bot: Bot,
+        gateway: GatewayClient,
+        before_final: Callable[[str], Awaitable[int | None]] = no_previews,
+        metrics: BotMetrics | None = None,
+    ) -> None:
         self._bot = bot
         self._gateway = gateway
+        self._metrics = metrics
+        self._ledger = DeliveryClient(gateway, metrics)
+        self._before_final = before_final
         self._worker = f"{socket.gethostname()}:{os.getpid()}"
         self._loop: asyncio.Task[None] | None = None
         self._sending: set[asyncio.Task[None]] = set()
+        self._latest: dict[str, asyncio.Task[None]] = {}
+        """Of these, by delivery."""
         self._is_stopping = False
-        self._sent: dict[str, list[int]] = {}
-        """Message ids per unfinished delivery: what a gateway that was away could not be told."""
+        self._sent = SentParts()
 
     def start(self) -> None:
         self._loop = asyncio.create_task(self._run())
 
     async def stop(self, seconds: float) -> None:
-        """Claim nothing more, and give what is being sent a moment to arrive."""
+        """Claim nothing more, let arrive what is on its way, and give the rest back."""
         self._is_stopping = True
         if self._loop is not None:
             self._loop.cancel()
@@ -69,7 +93,7 @@ class Deliverer:
                 await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
                 continue
             try:
-                claimed = await self._gateway.claim(self._worker, MAX_PARALLEL - len(self._sending), LEASE_SECONDS)
+                claimed = await self._ledger.claim(self._worker, MAX_PARALLEL - len(self._sending))
             except AssistantError as error:
                 logger.warning("The gateway does not say which answers are due (%s)", error.message)
                 await asyncio.sleep(PAUSE_SECONDS)
@@ -79,70 +103,141 @@ class Deliverer:
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
             for item in claimed:
-                sending = asyncio.create_task(self._deliver(item))
-                self._sending.add(sending)
-                sending.add_done_callback(self._sending.discard)
+                self._begin(item)
 
-    async def _deliver(self, item: dict[str, Any]) -> None:
+    def _begin(self, item: dict[str, Any]) -> None:
+        """Deliver in the background, after what an earlier claim of ours still does with it."""
+        sending = asyncio.create_task(self._deliver(item, self._latest.get(item["id"])))
+        self._sending.add(sending)
+        self._latest[item["id"]] = sending
+        sending.add_done_callback(lambda task: self._ended(item["id"], task))
+
+    def _ended(self, delivery_id: str, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        if self._latest.get(delivery_id) is task:
+            del self._latest[delivery_id]
+
+    async def _deliver(self, item: dict[str, Any], earlier: asyncio.Task[None] | None) -> None:
         """Bring one answer as far as it gets. Whatever happens, the ledger knows what to do next."""
+        extra = {"delivery_id": item["id"]}
         try:
-            report = await self._send_parts(item)
+            if earlier is not None:
+                await asyncio.wait([earlier])
+            with urgency(Urgency.BROADCAST if item["task"] is None else Urgency.FINAL):
+                report = await self._bring(item)
         except GatewayRefusalError as error:
-            logger.info("A delivery was given to somebody else (%s)", error.message, extra={"delivery_id": item["id"]})
-            return
+            if error.reason in LOST:
+                logger.info("A delivery was given to somebody else (%s)", error.message, extra=extra)
+                return
+            # asked again it would say the same, and the chat's other answers would wait for ever
+            logger.error("The gateway refuses to keep account of a delivery: %s", error.message, extra=extra)
+            report = {"event": "refused", "error": error.message}
         except AssistantError as error:
-            logger.warning("A delivery could not be reported (%s)", error.message, extra={"delivery_id": item["id"]})
+            logger.warning("A delivery could not be reported (%s)", error.message, extra=extra)
             return
+        except asyncio.CancelledError:
+            await self._hand_over(item)
+            raise
         except Exception as error:
             report = report_of(error)
             surprise = None if isinstance(error, (AiogramError, OSError)) else error
-            sentence = "An answer could not be sent: %s (%s)"
-            extra = {"delivery_id": item["id"]}
-            logger.warning(sentence, report["event"], type(error).__name__, exc_info=surprise, extra=extra)
+            sentence = "A delivery was interrupted: %s (%s)"
+            level = logging.INFO if report["event"] in ("retry_after", "moved") else logging.WARNING
+            logger.log(level, sentence, report["event"], report.get("error", ""), exc_info=surprise, extra=extra)
         if report is not None:
             try:
-                await self._report(item, **report)
+                await self._ledger.report(item, **report)
             except AssistantError as error:
-                logger.info("A delivery's end was not reported (%s)", error.message, extra={"delivery_id": item["id"]})
+                logger.info("A delivery's end was not reported (%s)", error.message, extra=extra)
 
-    async def _send_parts(self, item: dict[str, Any]) -> dict[str, Any] | None:
+    async def _bring(self, item: dict[str, Any]) -> dict[str, Any] | None:
         """Send what is left. Returns the last report, if one is needed. Raises what Telegram and the gateway raise."""
-        target = item["target"]
-        parts = split_text(answer_text(item["task"], target.get("language")), PART_UNITS)
-        uncertain = item["uncertain"]
-        arrived = self._sent.setdefault(item["id"], [])
-        arrived.extend(item["parts"][len(arrived) :])
-        for part in range(len(item["parts"]), len(parts)):
-            if self._is_stopping:
-                return {"event": "released"}
-            await self._report(item, "in_flight", part=part, parts_total=len(parts))
-            if part >= len(arrived):
-                text = say("resent", target.get("language")) + parts[part] if uncertain else parts[part]
-                arrived.append((await self._send(target, text, is_first=part == 0)).message_id)
-            await self._report(item, "part_done", part=part, message_id=arrived[part])
-            uncertain = False
-        del self._sent[item["id"]]
-        return {"event": "delivered"} if len(item["parts"]) >= len(parts) else None
+        plan = await self._plan(item)
+        done = len(item["parts"])
+        if done >= len(plan):
+            return {"event": "delivered"}
+        if done == 0 and item["task"] is not None:
+            await self._end_previews(item)
+        arrived = self._sent.of(item)
+        for number in range(done, len(plan)):
+            is_news = number not in arrived
+            if is_news:
+                if self._is_stopping:
+                    return {"event": "released"}
+                is_uncertain = item["uncertain"] and number == done
+                form = form_of(item, plan[number], number, is_last=number == len(plan) - 1, is_uncertain=is_uncertain)
+                begin = functools.partial(self._renew, item, number, len(plan))
+                arrived[number] = await send(self._bot, form, begin)
+                if is_uncertain and self._metrics is not None:
+                    self._metrics.duplicates_marked.inc()
+            await self._ledger.report(item, "part_done", part=number, message_id=arrived[number])
+            if is_news and number == 0:
+                await self._remove_preview(item, arrived[0])
+        self._sent.forget(item)
+        return None
 
-    async def _send(self, target: dict[str, Any], text: str, *, is_first: bool) -> Message:
-        reply = None
-        if is_first and target.get("reply_to"):
-            reply = ReplyParameters(message_id=target["reply_to"], allow_sending_without_reply=True)
-        return await self._bot.send_message(
-            target["chat_id"],
-            text,
-            message_thread_id=target.get("thread_id"),
-            reply_parameters=reply,
-            request_timeout=SEND_SECONDS,
-        )
+    async def _plan(self, item: dict[str, Any]) -> list[Part]:
+        """The parts: as the ledger keeps them, else made now and given to the ledger before any of them is sent."""
+        if item.get("plan") is not None:
+            return [from_json(part) for part in item["plan"]]
+        plan = parts_of(item)
+        if len(plan) > len(item["parts"]):
+            await self._ledger.report(item, "planned", plan=[part.to_json() for part in plan])
+        return plan
 
-    async def _report(self, item: dict[str, Any], event: str, **details: Any) -> None:
-        await self._gateway.report(item["id"], item["attempt"], event, lease_seconds=LEASE_SECONDS, **details)
+    async def _renew(self, item: dict[str, Any], part: int, parts_total: int) -> None:
+        """The ledger knows that this part may arrive from now on, and nobody else begins before it has."""
+        loop = asyncio.get_running_loop()
+        while True:
+            asked_at = loop.time()
+            await self._ledger.report(item, "in_flight", part=part, parts_total=parts_total)
+            if loop.time() - asked_at < SLOWEST_REPORT_SECONDS:
+                return
+
+    async def _end_previews(self, item: dict[str, Any]) -> None:
+        """Best effort: the answer does not depend on their end."""
+        task_id = item["task"]["task_id"]
+        try:
+            async with asyncio.timeout(PREVIEW_SECONDS):
+                message_id = await self._before_final(task_id)
+        except Exception:
+            logger.exception("The previews of an answer could not be ended", extra={"task_id": task_id})
+            return
+        if message_id is not None and message_id != item.get("preview_message_id"):
+            # The message was on its way when the ledger gave the delivery out, or the gateway was away when it arrived. Not
+            # best effort: whoever comes after a killed bot would send the answer beside it.
+            await note_preview(self._gateway, task_id, message_id)
+            item["preview_message_id"] = message_id
+
+    async def _remove_preview(self, item: dict[str, Any], message_id: int) -> None:
+        """A preview that could not become the first part, which is a file for instance. Best effort."""
+        preview = item.get("preview_message_id")
+        if preview is None or preview == message_id:
+            return
+        try:
+            await self._bot.delete_message(item["target"]["chat_id"], preview, request_timeout=int(PREVIEW_SECONDS))
+        except TelegramAPIError as error:
+            logger.info("A preview stays (%s)", error, extra={"delivery_id": item["id"]})
+
+    async def _hand_over(self, item: dict[str, Any]) -> None:
+        """The bot stops and cannot wait: the next one need not wait for the lease to end."""
+        try:
+            async with asyncio.timeout(HAND_OVER_SECONDS):
+                await self._ledger.report(item, "failed", error="The bot was stopped while it was sending.", uncertain=True)
+        except (AssistantError, TimeoutError) as error:
+            logger.info("A delivery was left to its lease (%s)", error, extra={"delivery_id": item["id"]})
 
 
-def answer_text(task: dict[str, Any], language: str | None) -> str:
-    """What the reader gets for a task that is over."""
-    text = str(task["text"]).strip()
-    if not text and task["error"]:
-        text = say("failed", language, message=task["error"]["message"])
-    return text or say("empty", language)
+def form_of(item: dict[str, Any], part: Part, number: int, *, is_last: bool, is_uncertain: bool) -> Form:
+    """How a part is to be sent in the best case."""
+    target = item["target"]
+    is_first = number == 0
+    return Form(
+        chat_id=target["chat_id"],
+        part=part,
+        edited=item.get("preview_message_id") if is_first else None,
+        thread_id=target.get("thread_id"),
+        reply_to=target.get("reply_to") if is_first else None,
+        is_silent=not is_last,
+        mark=say("resent", target.get("language")) if is_uncertain else "",
+    )

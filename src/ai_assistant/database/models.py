@@ -104,6 +104,7 @@ class Message(Base):
         CheckConstraint("role IN ('user', 'assistant')", name="role"),
         Index(None, "conversation_id", "seq"),
         Index(None, "parent_id"),
+        Index(None, "author_id", postgresql_where=text("author_id IS NOT NULL")),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
@@ -118,6 +119,8 @@ class Message(Base):
     """Digest of the tokenizer that `completion_ids` belong to."""
     task_id: Mapped[uuid.UUID | None]
     created_at: Mapped[datetime.datetime] = created_now()
+    author_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    """Who wrote it, where the conversation belongs to somebody else (a group)."""
 
 
 class Task(Base):
@@ -138,7 +141,9 @@ class Task(Base):
             postgresql_where=text("state IN ('queued', 'running')"),
         ),
         Index(None, "user_id"),
+        Index(None, "author_id", postgresql_where=text("author_id IS NOT NULL")),
         Index(None, "conversation_id"),
+        Index(None, "user_message_id"),
         Index("ix_tasks_recent", "assistant", "finished_at", postgresql_where=text("state = 'succeeded'")),
     )
 
@@ -159,6 +164,7 @@ class Task(Base):
     messages: Mapped[list[dict[str, Any]] | None]
     """The whole message list of a request without a conversation (/v1)."""
     instructions: Mapped[str | None]
+    """All of them: the assistant's, and the persona."""
     sampling: Mapped[dict[str, Any]]
     deadline: Mapped[datetime.datetime]
 
@@ -188,22 +194,45 @@ class Task(Base):
     started_at: Mapped[datetime.datetime | None]
     first_token_at: Mapped[datetime.datetime | None]
     finished_at: Mapped[datetime.datetime | None]
+    author_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
+    """Who asked, where the conversation belongs to somebody else (a group)."""
+    persona: Mapped[str | None]
+    """The part of `instructions` that the request brought, for another answer in the same voice."""
+
+
+class Broadcast(Base):
+    """One text for everybody whom a channel reaches. The key keeps an order that is repeated from being sent again."""
+
+    __tablename__ = "broadcasts"
+    __table_args__ = (UniqueConstraint("channel", "key", name="uq_broadcasts_channel_key"),)
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    channel: Mapped[str]
+    key: Mapped[str]
+    text: Mapped[str]
+    targets: Mapped[int]
+    """How many it was made for."""
+    created_at: Mapped[datetime.datetime] = created_now()
 
 
 class Delivery(Base):
-    """One answer that a channel (Telegram) has to deliver. While a channel sends it, every write is guarded by the attempt."""
+    """One answer, or one person's copy of a broadcast, that a channel (Telegram) has to deliver. While a channel sends it,
+    every write is guarded by the attempt."""
 
     __tablename__ = "deliveries"
     __table_args__ = (
         CheckConstraint(f"state IN ({', '.join(repr(str(state)) for state in DeliveryState)})", name="state"),
+        CheckConstraint("(task_id IS NULL) <> (broadcast_id IS NULL)", name="content"),
         UniqueConstraint("task_id", "channel", name="uq_deliveries_task_id_channel"),
+        UniqueConstraint("broadcast_id", "target_key", name="uq_deliveries_broadcast_id_target_key"),
+        Index(None, "channel", "target_key"),
         Index("ix_deliveries_open", "channel", "target_key", "seq", postgresql_where=text("state IN ('pending', 'sending')")),
         Index(None, "user_id"),
     )
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     seq: Mapped[int] = mapped_column(BigInteger, Identity(), unique=True)
-    task_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"))
+    task_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"))
     user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     channel: Mapped[str]
     target: Mapped[dict[str, Any]]
@@ -230,6 +259,11 @@ class Delivery(Base):
     last_error: Mapped[str | None]
     created_at: Mapped[datetime.datetime] = created_now()
     updated_at: Mapped[datetime.datetime] = mapped_column(server_default=func.now(), onupdate=func.clock_timestamp())
+    broadcast_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("broadcasts.id", ondelete="CASCADE"))
+    plan: Mapped[list[dict[str, Any]] | None]
+    """The parts as they were rendered at the first claim, so that nothing moves their boundaries; gone with the end."""
+    preview_message_id: Mapped[int | None] = mapped_column(BigInteger)
+    """A message that shows the answer while it is written, to be made its first part."""
 
 
 class DeadTarget(Base):

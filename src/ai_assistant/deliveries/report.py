@@ -32,6 +32,17 @@ async def held(session: AsyncSession, delivery_id: uuid.UUID, attempt: int) -> D
     return delivery
 
 
+def keep_plan(delivery: Delivery, plan: list[dict[str, Any]], *, lease_seconds: float) -> None:
+    """Its parts, from now on. What is planned stays: parts that have arrived must not come again in other pieces."""
+    if delivery.plan is not None and delivery.plan != plan:
+        raise InvalidRequestError("This delivery has another plan already: send the parts that the claim brings.")
+    if len(plan) <= len(delivery.parts):
+        raise InvalidRequestError(f"A plan of {len(plan)} parts is too short: {len(delivery.parts)} are delivered.")
+    delivery.plan = plan
+    delivery.parts_total = len(plan)
+    renew(delivery, lease_seconds)
+
+
 def begin_part(delivery: Delivery, part: int, parts_total: int, *, lease_seconds: float) -> None:
     """Part number `part` (from 0) goes out now."""
     if part != len(delivery.parts) or part >= parts_total:
@@ -83,6 +94,7 @@ def end(delivery: Delivery, state: DeliveryState, error: str | None = None) -> N
     delivery.state = state
     delivery.lease_until = None
     delivery.in_flight = False
+    delivery.plan = None
     delivery.last_error = error[:MAX_ERROR_CHARS] if error is not None else None
 
 

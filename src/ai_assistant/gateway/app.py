@@ -23,7 +23,9 @@ from ai_assistant.gateway.routes import (
     internal,
     openai,
     page,
+    questions,
     session,
+    stats,
     users,
 )
 from ai_assistant.gateway.state import AppState
@@ -33,8 +35,10 @@ PUBLIC_ROUTERS = (
     chat.router,
     conversations.router,
     users.router,
+    stats.router,
     assistants.router,
     deliveries.router,
+    questions.router,
     session.router,
     openai.router,
     health.router,

@@ -18,11 +18,16 @@ async def cancel_task(state: AppState, task_id: uuid.UUID, assistant: str) -> Ca
     async with state.database.session() as session:
         cancellation = await cancel(session, task_id)
     if cancellation is not None:
-        channel = EVENTS_CHANNEL if cancellation.ended else CANCEL_CHANNEL
-        state.hub.background.spawn(publish(state, channel, task_id))
-        if cancellation.next_task_id is not None:
-            state.hub.background.spawn(state.dispatcher.push(assistant, [cancellation.next_task_id]))
+        announce(state, task_id, assistant, cancellation)
     return cancellation
+
+
+def announce(state: AppState, task_id: uuid.UUID, assistant: str, cancellation: Cancellation) -> None:
+    """Tell of a cancellation that is committed, without waiting."""
+    channel = EVENTS_CHANNEL if cancellation.ended else CANCEL_CHANNEL
+    state.hub.background.spawn(publish(state, channel, task_id))
+    if cancellation.next_task_id is not None:
+        state.hub.background.spawn(state.dispatcher.push(assistant, [cancellation.next_task_id]))
 
 
 async def cancel_abandoned(state: AppState, task_id: uuid.UUID, assistant: str) -> None:

@@ -4,9 +4,9 @@ import datetime
 import uuid
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 
-from ai_assistant.gateway.schemas import Finite, Strict, TaskStatus
+from ai_assistant.gateway.schemas import Finite, Int64, Strict, TaskStatus
 
 Channel = Literal["telegram"]
 State = Literal["waiting", "pending", "sending", "delivered", "skipped", "dead"]
@@ -15,13 +15,18 @@ Number = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 
 MAX_WAIT_SECONDS = 30
 DAY_SECONDS = 24 * 3600
+MAX_PLAN_BYTES = 2_000_000
+"""Of a plan as JSON in UTF-8: a model's longest answers take a tenth of it."""
+MAX_PLAN_PARTS = 1000
+MAX_BROADCAST_CHARS = 16_000
 
 
 class DeliveryView(BaseModel):
     """A delivery without its answer."""
 
     id: uuid.UUID
-    task_id: uuid.UUID
+    task_id: uuid.UUID | None
+    """None for a copy of a broadcast."""
     channel: str
     target: dict[str, Any]
     user_id: str
@@ -32,6 +37,7 @@ class DeliveryView(BaseModel):
     parts: list[int | str]
     """The channel's message ids of the parts that are delivered."""
     parts_total: int | None
+    preview_message_id: int | None
     uncertain: bool
     not_before: datetime.datetime
     last_error: str | None
@@ -44,7 +50,7 @@ class DeliveryList(BaseModel):
     next: str | None
     """Pass it as `?after=` for the next page."""
     pending: int
-    """Answers of the channel that are written and not delivered, on all pages."""
+    """What is ready and not delivered, on all pages."""
 
 
 class ClaimRequest(Strict):
@@ -67,10 +73,17 @@ class ClaimedDelivery(BaseModel):
     """To be sent with every report."""
     target: dict[str, Any]
     user_id: str
-    task: TaskStatus
+    task: TaskStatus | None
+    """None for a copy of a broadcast."""
+    text: str | None
+    """The broadcast's text; None where there is a task."""
     parts: list[int | str]
     """Delivered already: go on after them."""
     parts_total: int | None
+    plan: list[dict[str, Any]] | None
+    """The parts as an earlier claim has planned them: send these, whatever a formatter would make of the text now."""
+    preview_message_id: int | None
+    """Shows the beginning of the answer already: make it the first part by an edit."""
     uncertain: bool
     """The next part may have arrived already: mark it."""
 
@@ -84,6 +97,35 @@ class Report(Strict):
 
     attempt: Number
     lease_seconds: Finite = Field(30, ge=1, le=600)
+
+
+class TextPart(Strict):
+    """A message."""
+
+    kind: Literal["text"]
+    text: Annotated[str, Field(min_length=1)]
+    entities: list[dict[str, Any]] = Field(default_factory=list)
+    """As the channel wants them (Telegram: MessageEntity)."""
+
+
+class DocumentPart(Strict):
+    """A file."""
+
+    kind: Literal["document"]
+    filename: str = Field(min_length=1, max_length=255)
+    text: str
+    """What is in the file."""
+    caption: str = ""
+
+
+Part = Annotated[TextPart | DocumentPart, Field(discriminator="kind")]
+
+
+class Planned(Report):
+    """After the first claim: the parts of this answer. They are kept until it is delivered. Before the first `in_flight`."""
+
+    event: Literal["planned"]
+    plan: Annotated[list[Part], Field(min_length=1, max_length=MAX_PLAN_PARTS)]
 
 
 class InFlight(Report):
@@ -133,6 +175,14 @@ class Refused(Report):
     error: str = Field(max_length=10_000)
 
 
+class Moved(Report):
+    """The group has become a supergroup with another id: nothing was sent. This delivery and all that is open for the old
+    group come again with the new id as their target, and the group's settings and conversations are the new one's."""
+
+    event: Literal["moved"]
+    chat_id: Int64
+
+
 class Released(Report):
     """Somebody else shall deliver it, at once."""
 
@@ -146,10 +196,55 @@ class Delivered(Report):
 
 
 AnyReport = Annotated[
-    InFlight | PartDone | RetryAfter | Failed | Dead | Refused | Released | Delivered, Field(discriminator="event")
+    Planned | InFlight | PartDone | RetryAfter | Failed | Dead | Refused | Moved | Released | Delivered,
+    Field(discriminator="event"),
 ]
 
 
 class Reported(BaseModel):
     state: State
     parts_done: int
+
+
+class PreviewNote(Strict):
+    """Body of PUT /api/deliveries/preview."""
+
+    task_id: uuid.UUID
+    channel: Channel
+    message_id: Int64 | None
+    """None: there is none any more."""
+
+
+class PreviewNoted(BaseModel):
+    """`state` tells whether the delivery is still to come: a preview of one that is `skipped` can be deleted."""
+
+    state: State
+    preview_message_id: int | None
+
+
+class BroadcastRequest(Strict):
+    """Body of POST /api/deliveries/broadcast."""
+
+    channel: Channel
+    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_BROADCAST_CHARS)]
+    key: str = Field(min_length=1, max_length=255)
+    """The same key again makes nothing again."""
+
+
+class BroadcastMade(BaseModel):
+    targets: int
+    """Private chats that get it; of a repeated key, those of the first time."""
+    is_repeat: bool
+
+
+class MoveRequest(Strict):
+    """Body of POST /api/deliveries/move."""
+
+    channel: Channel
+    from_chat_id: Int64
+    to_chat_id: Int64
+
+
+class MovedTarget(BaseModel):
+    deliveries: int
+    """Open ones that go to the new chat now."""

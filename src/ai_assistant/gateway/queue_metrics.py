@@ -10,8 +10,9 @@ import httpx
 from prometheus_client import CollectorRegistry, generate_latest
 from redis.asyncio import Redis
 
-from ai_assistant.contracts import TaskState, queue_name
+from ai_assistant.contracts import WAITING, DeliveryState, TaskState, queue_name
 from ai_assistant.database.session import Database
+from ai_assistant.deliveries import listing
 from ai_assistant.gateway.probe import Probe
 from ai_assistant.metrics import GatewayMetrics
 from ai_assistant.tasks import backlog
@@ -19,6 +20,8 @@ from ai_assistant.tasks import backlog
 logger = logging.getLogger(__name__)
 
 INCLUDE_SECONDS = 1.0
+CHANNELS = ("telegram",)
+"""Those whose zeros are shown."""
 
 Result = TypeVar("Result")
 
@@ -29,6 +32,7 @@ class Backlog:
 
     totals: list[backlog.QueueTotals]
     workers: list[tuple[str, str, int]]
+    deliveries: list[listing.OpenTotal]
 
 
 class QueueMetrics:
@@ -64,7 +68,14 @@ class QueueMetrics:
         depths = await outcome(self._depths.result())
         # from here on without a pause: another scrape never sees half of it
         metrics = self._metrics
-        for gauge in (metrics.tasks, metrics.queue_oldest, metrics.worker_tasks_running, metrics.queue_depth):
+        for gauge in (
+            metrics.tasks,
+            metrics.queue_oldest,
+            metrics.worker_tasks_running,
+            metrics.queue_depth,
+            metrics.deliveries,
+            metrics.delivery_oldest,
+        ):
             gauge.clear()
         metrics.dependency_up.labels("postgresql").set(found is not None)
         metrics.dependency_up.labels("redis").set(depths is not None)
@@ -74,12 +85,22 @@ class QueueMetrics:
             metrics.queue_oldest.labels(item.assistant).set(item.oldest_seconds)
         for assistant, worker, running in found.workers if found else ():
             metrics.worker_tasks_running.labels(assistant, worker).set(running)
+        for channel in CHANNELS if found else ():
+            for state in (WAITING, *listing.OPEN):
+                metrics.deliveries.labels(channel, str(state)).set(0)
+            metrics.delivery_oldest.labels(channel).set(0)
+        for open_now in found.deliveries if found else ():
+            metrics.deliveries.labels(open_now.channel, open_now.state).set(open_now.count)
+            if open_now.state == DeliveryState.PENDING:
+                metrics.delivery_oldest.labels(open_now.channel).set(open_now.oldest_seconds)
         for assistant, depth in (depths or {}).items():
             metrics.queue_depth.labels(assistant).set(depth)
 
     async def _read_backlog(self) -> Backlog:
         async with self._database.session() as session:
-            return Backlog(await backlog.totals(session), await backlog.running_per_worker(session))
+            return Backlog(
+                await backlog.totals(session), await backlog.running_per_worker(session), await listing.open_totals(session)
+            )
 
     async def _read_depths(self) -> dict[str, int]:
         names = list(self._assistants)

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 
+MAX_PERSONA_CHARS = 4000
+
 StopString = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
@@ -27,8 +29,14 @@ class TelegramTarget(Strict):
     thread_id: Int64 | None = None
     reply_to: Int64 | None = None
     """Message that the answer replies to."""
+    message_id: Int64 | None = None
+    """Message that asks, for edits of it."""
+    last_message_id: Int64 | None = None
+    """Its last part, where the app has cut it."""
     language: str | None = Field(None, max_length=35)
     """Of the channel's own words around the answer."""
+    is_group: bool | None = None
+    """Previews there are messages that are edited, with stricter limits."""
 
     @property
     def key(self) -> str:
@@ -64,6 +72,13 @@ class ChatRequest(Strict):
     seed: int | None = Field(None, ge=0, le=2**63 - 1, strict=True)
     stop: Annotated[list[StopString], Field(max_length=16)] | StopString | None = None
     delivery: DeliveryRequest | None = None
+    author: str | None = Field(None, min_length=1, max_length=255)
+    """Services only: the user who wrote the message, where the conversation belongs to another one (a group). Forgetting
+    the author erases the message and its answers."""
+    instructions: Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_PERSONA_CHARS)] | None = None
+    """Services only: a persona for this answer, added to the assistant's own instructions; 422 `persona_forbidden` for an
+    assistant whose `details.persona` is false. Left out with `regenerate_of` or `edit_of`, it is that of the answer which is
+    replaced; empty, there is none."""
 
 
 class Queue(BaseModel):
@@ -156,6 +171,29 @@ class UserView(BaseModel):
     id: str
     settings: dict[str, Any]
     created_at: datetime.datetime
+
+
+class UserStats(BaseModel):
+    """What a user has asked for: in their own conversations and in groups; of a group, all that was asked in it."""
+
+    messages: int
+    answers: int
+    prompt_tokens: int
+    completion_tokens: int
+    conversations: int
+    since: datetime.datetime
+    """The first time that the user was heard of."""
+
+
+class PlatformStats(BaseModel):
+    """Services only: how many use the platform."""
+
+    people: int
+    groups: int
+    active_people: int
+    """Who have asked something within 24 h."""
+    deliveries: dict[str, dict[str, int]]
+    """By channel, those that are not over by state: `waiting` for their answer, `pending`, `sending`."""
 
 
 class UserPatch(Strict):

@@ -14,16 +14,19 @@ from ai_assistant.database.session import Database
 from ai_assistant.dispatch import Dispatcher
 from ai_assistant.gateway.authentication import Keyring
 from ai_assistant.gateway.background import end
+from ai_assistant.gateway.queue_feed import QueueFeed
 from ai_assistant.gateway.queue_metrics import QueueMetrics
 from ai_assistant.gateway.readiness import Readiness
 from ai_assistant.gateway.registration import register_from_settings
 from ai_assistant.gateway.stream_hub import StreamHub
+from ai_assistant.gateway.stream_redis import connect
 from ai_assistant.gateway.sweeper import Sweeper
 from ai_assistant.metrics import GatewayMetrics, process_registry
 from ai_assistant.settings import GatewaySettings
 
 REDIS_CONNECT_SECONDS = 1.0
 REDIS_COMMAND_SECONDS = 2.0
+LISTENER_SECONDS = 3.0
 
 
 def connect_redis(url: str) -> Redis:
@@ -52,6 +55,7 @@ class AppState:
     sweeper: Sweeper
     readiness: Readiness
     queue_metrics: QueueMetrics
+    queue_feed: QueueFeed
     _registration: asyncio.Task[None] | None = None
     _streams_ended: bool = field(default=False)
 
@@ -77,6 +81,7 @@ class AppState:
             sweeper=Sweeper(database, redis, dispatcher, hub, metrics, settings.sweep_seconds),
             readiness=Readiness(database, redis, metrics),
             queue_metrics=QueueMetrics(database, redis, registry, metrics, settings.metrics_include),
+            queue_feed=QueueFeed(database, redis, connect(redis_url, LISTENER_SECONDS)),
         )
 
     async def start(self) -> None:
@@ -89,6 +94,7 @@ class AppState:
         """End every open stream now, so that its reader reconnects to another replica."""
         if not self._streams_ended:
             self._streams_ended = True
+            await self.queue_feed.stop()
             await self.hub.stop()
 
     async def stop(self) -> None:

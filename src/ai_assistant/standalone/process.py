@@ -44,8 +44,8 @@ class Program:
     worry: Callable[[str], str | None] = worrying
     stop_signal: signal.Signals = signal.SIGTERM
     first_delay: float = FIRST_DELAY
-    keeps_trying: bool = False
-    """Not a reason to give up the whole start (the bot, while Telegram is away)."""
+    is_optional: bool = False
+    """Not a reason to give up the whole start: without a good token there is no bot, and everything else runs."""
 
 
 class Child:
@@ -79,9 +79,13 @@ class Child:
                 self._console.say(f"{self.name} could not read its data; it was moved aside.")
                 continue
             failures += 1
-            if code == 1 and (sentence := self._configuration_error()) and not self.healthy.is_set():
-                raise ChildFailedError(sentence)
-            if failures >= MAX_FIRST_FAILURES and not self.healthy.is_set() and not self._program.keeps_trying:
+            if code == 1 and (sentence := self._configuration_error()):
+                if self._program.is_optional:
+                    self._console.say(f"{self.name} is off: {sentence}")
+                    return
+                if not self.healthy.is_set():
+                    raise ChildFailedError(sentence)
+            if failures >= MAX_FIRST_FAILURES and not self.healthy.is_set() and not self._program.is_optional:
                 reason = f"{_ending(code)}{self._last_line()}"
                 raise ChildFailedError(f"{self.name} does not start: it {reason}. Log: {self._log.path}")
             if self._is_ready and time.monotonic() - began >= STEADY_SECONDS:
@@ -158,7 +162,7 @@ class Child:
 
     def _configuration_error(self) -> str | None:
         """The sentence with which our own commands end when a person has to put something right: no retry will."""
-        if self._program.keeps_trying or not self._tail or not self._tail[-1].startswith("error: "):
+        if not self._tail or not self._tail[-1].startswith("error: "):
             return None
         return readable(self._tail[-1]).removeprefix("error: ")
 

@@ -11,7 +11,6 @@ from ai_assistant.standalone.process import Program
 from ai_assistant.standalone.valkey import EmbeddedValkey
 
 PROBE_TIMEOUT = 2.0
-BOT_SETTLED_SECONDS = 5.0
 
 
 def server_program(server: EmbeddedPostgres | EmbeddedValkey) -> Program:
@@ -42,15 +41,14 @@ def python_program(name: str, program: Sequence[str], environment: Mapping[str, 
     return Program(name, lambda: dying_with_parent([*program, name]), ready, environment)
 
 
-def bot_program(program: Sequence[str], environment: Mapping[str, str]) -> Program:
-    """The bot has no probe: it is ready once it runs."""
+def bot_program(program: Sequence[str], environment: Mapping[str, str], live_url: str) -> Program:
+    """The bot is ready once it runs: Telegram may be away for long, and everything else does not wait for it."""
 
     async def ready(pid: int) -> bool:
         del pid
-        await asyncio.sleep(BOT_SETTLED_SECONDS)
-        return True
+        return await is_ok(live_url)
 
-    return Program("bot", lambda: dying_with_parent([*program, "bot"]), ready, environment, keeps_trying=True)
+    return Program("bot", lambda: dying_with_parent([*program, "bot"]), ready, environment, is_optional=True)
 
 
 async def is_ok(url: str) -> bool:

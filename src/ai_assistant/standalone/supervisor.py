@@ -37,7 +37,7 @@ START_SECONDS = 300.0
 """A part that lives that long without getting ready never will."""
 
 # Everything is gone within 5 s of Ctrl-C: the sum along the longest way.
-BOT_SECONDS = 0.5
+BOT_SECONDS = 0.8
 GATEWAY_SECONDS = 1.5
 GATEWAY_HEAD_START = 0.5
 WORKER_SPARE_SECONDS = 1.2
@@ -96,7 +96,8 @@ class Supervisor:
         stop = asyncio.ensure_future(self._stop.wait())
         try:
             while True:
-                await asyncio.wait({task, stop, *self._runs.values()}, timeout=0.2, return_when=asyncio.FIRST_COMPLETED)
+                running = (run for run in self._runs.values() if not run.done())
+                await asyncio.wait({task, stop, *running}, timeout=0.2, return_when=asyncio.FIRST_COMPLETED)
                 for run in self._runs.values():
                     if run.done():
                         run.result()
@@ -137,7 +138,7 @@ class Supervisor:
         async with self._console.step("Starting the gateway and the worker"):
             await asyncio.gather(self._healthy(self._launch(gateway)), self._healthy(self._launch(worker)))
         if self._settings.telegram_token is not None:
-            self._launch(bot_program(self._program, bot_environment(plan, common, key)))
+            self._launch(bot_program(self._program, bot_environment(plan, common, key), f"{plan.bot_url}/livez"))
 
     async def _postgres(self, plan: Plan) -> str:
         if self._settings.database_url is not None:

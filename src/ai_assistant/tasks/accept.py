@@ -34,7 +34,12 @@ class Submission:
     deadline_seconds: float
     max_queued: int
     sampling: dict[str, Any] = field(default_factory=dict)
+    author_id: uuid.UUID | None = None
+    """Who wrote the message, where that is not the user."""
     instructions: str | None = None
+    """All of them."""
+    persona: str | None = None
+    """The part of `instructions` that is not the assistant's."""
     request_id: str | None = None
     idempotency_key: str | None = None
     fingerprint: str | None = None
@@ -102,7 +107,9 @@ async def accept(session: AsyncSession, submission: Submission) -> Task:
         user_message_id=turn.user_message_id if turn else None,
         answer_message_id=answer_id,
         messages=submission.messages,
+        author_id=submission.author_id,
         instructions=submission.instructions,
+        persona=submission.persona,
         sampling=sampling,
         deadline=func.now() + text("make_interval(secs => :seconds)").bindparams(seconds=submission.deadline_seconds),
     )
@@ -146,7 +153,13 @@ async def place_turn(session: AsyncSession, submission: Submission) -> Turn:
         session.add(conversation)
         await session.flush()
         parent_id = None
-    message = Message(conversation_id=conversation.id, parent_id=parent_id, role="user", text=submission.message)
+    message = Message(
+        conversation_id=conversation.id,
+        parent_id=parent_id,
+        author_id=submission.author_id,
+        role="user",
+        text=submission.message,
+    )
     session.add(message)
     await session.flush()
     return Turn(conversation, message.id)

@@ -116,3 +116,8 @@ async def let_go(session: AsyncSession, worker: str) -> int:
     Safe even if another worker of the same name is alive: it renews within a second, before anybody may take over.
     """
     return len(list(await session.scalars(LET_GO, {"worker": worker})))
+
+
+async def exists(session: AsyncSession, task_id: uuid.UUID) -> bool:
+    """False: the task was deleted with its user."""
+    return bool(await session.scalar(text("SELECT true FROM tasks WHERE id = :id"), {"id": task_id}))

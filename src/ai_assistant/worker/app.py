@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LOOK_AGAIN_SECONDS = (0.002, 0.02, 0.2)
+"""After a task: the last ones only count on a machine that is busy."""
+
 
 def run(settings: WorkerSettings) -> int:
     """Serve the assistant's queue until SIGTERM. Returns the exit code."""
@@ -64,7 +67,10 @@ def run(settings: WorkerSettings) -> int:
     @app.task(name=GENERATE_TASK, ignore_result=True)  # type: ignore[untyped-decorator]
     def generate(task_id: str | None = None) -> None:
         """Whatever the token says, PostgreSQL decides what runs."""
-        service.work()
+        try:
+            service.work()
+        finally:
+            look_again(consumer.hub)
 
     @signals.worker_ready.connect(weak=False)  # type: ignore[untyped-decorator]
     def on_ready(**_: Any) -> None:
@@ -97,6 +103,19 @@ def run(settings: WorkerSettings) -> int:
     consumer.start()
     service.stop()
     return exit_codes[0] or int(consumer.exitcode or 0)
+
+
+def look_again(hub: Any) -> None:
+    """Have Celery's loop look for the next token as soon as this one's slot counts as free.
+
+    With prefetch off it asks Redis only while a slot is free, and nothing tells it that one is free again: it would sleep on for
+    up to a second while tokens wait. The slot is given back right after the task function returns.
+    """
+    hub.call_soon(lambda: [hub.call_later(seconds, _nothing) for seconds in LOOK_AGAIN_SECONDS])
+
+
+def _nothing() -> None:
+    """Celery's loop looks for tokens whenever it has done something."""
 
 
 def make_backend(settings: WorkerSettings) -> Backend[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from ai_assistant.contracts import EVENTS_CHANNEL, FinishReason, TaskState
+from ai_assistant.contracts import EVENTS_CHANNEL, QUEUES_CHANNEL, FinishReason, TaskState, stream_key
 from ai_assistant.database.session import Database
 from ai_assistant.dispatch import Dispatcher
 from ai_assistant.errors import AssistantError, DatabaseUnavailableError
@@ -18,7 +18,7 @@ from ai_assistant.settings import WorkerSettings
 from ai_assistant.streams import StreamText, StreamWriter
 from ai_assistant.tasks.claim import ClaimedTask, claim
 from ai_assistant.tasks.finish import Finished, finish
-from ai_assistant.tasks.lease import give_up, hand_back
+from ai_assistant.tasks.lease import exists, give_up, hand_back
 from ai_assistant.worker.backend import Backend
 from ai_assistant.worker.generation import Generation
 from ai_assistant.worker.publisher import Publisher
@@ -65,6 +65,7 @@ class TaskRunner:
         claimed = await self._claim()
         if claimed is None:
             return
+        hint = asyncio.create_task(self._hint(claimed.assistant))
         token = request_id.set(claimed.request_id)
         generation = self._backend.begin(claimed)
         try:
@@ -79,6 +80,7 @@ class TaskRunner:
             self.publisher.forget(generation)
             self._backend.stop(generation)
             request_id.reset(token)
+            await hint
 
     async def _claim(self) -> ClaimedTask | None:
         while not self.is_draining:
@@ -112,6 +114,8 @@ class TaskRunner:
             await self._hand_back(generation)
         elif not generation.is_lost:
             await self._finish(generation)
+        if generation.is_lost:
+            await self._clear(generation)
 
     async def _take_over(self, generation: Generation) -> None:
         """Shut out earlier attempts and go on with what they had."""
@@ -157,10 +161,29 @@ class TaskRunner:
                 await asyncio.sleep(RETRY)
         if finished is None:
             logger.warning("The answer was not written: another attempt owns the task", extra={"task_id": str(outcome.id)})
+            generation.lose()
             return
         await self.publisher.end(generation)
         await self._announce(generation, finished)
         self._count(generation, finished.state)
+
+    async def _clear(self, generation: Generation) -> None:
+        """Of a user who was forgotten no text may stay: this worker may have published after the gateway had cleared up."""
+        task_id = generation.task.id
+        try:
+            async with self._database.session() as session:
+                if await exists(session, task_id):
+                    return
+            await self._redis.unlink(stream_key(task_id))
+        except (AssistantError, RedisError, OSError, TimeoutError) as error:
+            logger.debug("What is left of a lost task was not cleared up: %s", error)
+
+    async def _hint(self, assistant: str) -> None:
+        """The queue has changed: best effort, for whoever counts."""
+        try:
+            await self._redis.publish(QUEUES_CHANNEL, assistant)
+        except (RedisError, OSError, TimeoutError) as error:
+            logger.debug("A change of the queue was not announced: %s", error)
 
     async def _announce(self, generation: Generation, finished: Finished) -> None:
         if finished.next_task_id is not None:
@@ -209,4 +232,5 @@ class TaskRunner:
             return
         if held:
             logger.info("Handed back after %d tokens", generation.completion_tokens, extra={"task_id": str(generation.task.id)})
+            await self._hint(generation.task.assistant)
             await self._dispatcher.push(generation.task.assistant, [generation.task.id])

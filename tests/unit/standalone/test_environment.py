@@ -42,7 +42,9 @@ def test_children_read_what_the_supervisor_decided(monkeypatch: pytest.MonkeyPat
     assert (settings.port, settings.internal_port, settings.assistant) == (8000, 8001, "assistant")
     assert settings.database_url.get_secret_value() == "postgresql://db"
     assert [(item.name, item.key.get_secret_value()) for item in settings.service_keys] == [("mail", "two"), ("bot", key)]
-    assert settings.metrics_include == [f"http://127.0.0.1:{plan.worker_metrics_port}/metrics"]
+    ports = (plan.worker_metrics_port, plan.bot_health_port)
+    assert settings.metrics_include == [f"http://127.0.0.1:{port}/metrics" for port in ports]
+    assert bot["AI_ASSISTANT_TELEGRAM_HEALTH_PORT"] == str(plan.bot_health_port)
     assert bot["AI_ASSISTANT_GATEWAY_KEY"] == key
     assert common["AI_ASSISTANT_MODEL"] == "file:///m.gguf"
 

@@ -1,9 +1,9 @@
 """What the bot says, in every language it speaks: a module per area, each text in all LANGUAGES (a test checks)."""
 
-from ai_assistant.bot.texts import access, chat, commands, delivery, live
+from ai_assistant.bot.texts import access, chat, commands, delivery, intake, live
 
 LANGUAGES = ("en", "ru")
-TEXTS = {**commands.TEXTS, **chat.TEXTS, **live.TEXTS, **delivery.TEXTS, **access.TEXTS}
+TEXTS = {**commands.TEXTS, **chat.TEXTS, **live.TEXTS, **delivery.TEXTS, **access.TEXTS, **intake.TEXTS}
 
 
 def language_from(code: str | None) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 
 from ai_assistant.contracts import TaskState
+from ai_assistant.deliveries import questions
 from ai_assistant.deliveries.register import Destination
 from ai_assistant.errors import InvalidRequestError, TaskNotFoundError
 from ai_assistant.gateway import sse
@@ -37,6 +38,8 @@ async def ask(
     """Ask an assistant. The answer is on its way when this returns: read its status or stream."""
     check_idempotency_key(idempotency_key)
     user = principal.user_for(body.user_id)
+    if body.author is not None or body.instructions is not None:
+        principal.require_service("Only a service key may set `author` and `instructions`.")
     if body.message is not None:
         check_message(body.message, state.settings)
     order = Order(
@@ -55,6 +58,8 @@ async def ask(
         conversation_id=body.conversation_id,
         regenerate_of=body.regenerate_of,
         edit_of=body.edit_of,
+        author=principal.user_for(body.author) if body.author is not None else None,
+        persona=body.instructions,
         destination=destination_of(principal, body.delivery),
     )
     task = (await submit(state, principal, order)).task
@@ -101,9 +106,17 @@ async def watch(
 
 
 @router.delete("/chat/{task_id}")
-async def stop(state: State, principal: Caller, task_id: uuid.UUID) -> TaskStatus:
+async def stop(
+    state: State,
+    principal: Caller,
+    task_id: uuid.UUID,
+    withdraw: Annotated[bool, Query(description="Deliver nothing of it to its channel, unless that has begun.")] = False,
+) -> TaskStatus:
     """Cancel a task; its partial text is kept. Of a task that is over, this is only its status."""
     task = await find(state, principal, task_id)
+    if withdraw:
+        async with state.database.session() as session:
+            await questions.withdraw(session, task_id)
     if not task.is_final:
         cancellation = await cancel_task(state, task_id, task.assistant)
         if cancellation is not None and not cancellation.ended:

@@ -1,5 +1,6 @@
 """The second port: numbers for Prometheus, and the operator's word on which assistants there are."""
 
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
@@ -7,9 +8,11 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel, Field
 
 from ai_assistant import assistants
+from ai_assistant.gateway import sse
 from ai_assistant.gateway.dependencies import State
 from ai_assistant.gateway.erasure import Erasure, announce
 from ai_assistant.gateway.schemas import Finite, Strict
+from ai_assistant.gateway.state import AppState
 from ai_assistant.tasks.cancel import withdraw
 
 router = APIRouter(tags=["internal"])
@@ -54,6 +57,27 @@ async def metrics(state: State) -> Response:
     return Response(await state.queue_metrics.page(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
+@router.get("/internal/queues", response_class=sse.EventStream)
+async def queues(state: State) -> sse.EventStream:
+    """The queues of all assistants as server-sent events: `snapshot` `{assistants: [QUEUE, ...]}` first, then `queue` QUEUE or
+    `removed` `{assistant}` for every change, whichever replica makes it, and every 5 s a `heartbeat` `{fresh}`.
+
+    QUEUE is `{assistant, queued, running, redis_depth, oldest_seconds, workers: {name: running tasks}}`. `redis_depth` is null
+    while Redis does not answer. Numbers after a heartbeat with `fresh: false` are old: PostgreSQL does not answer.
+    """
+    return sse.EventStream(_queues(state))
+
+
+async def _queues(state: AppState) -> AsyncGenerator[str, None]:
+    yield sse.RETRY
+    events = state.queue_feed.events()
+    try:
+        async for name, data in events:
+            yield sse.event(name, data)
+    finally:
+        await events.aclose()
+
+
 @router.put("/internal/assistants/{name}")
 async def put_assistant(state: State, name: Name, body: AssistantRegistration) -> AssistantRegistered:
     """Make or replace an assistant; an older generation of the same uid gets 409."""
@@ -68,6 +92,7 @@ async def put_assistant(state: State, name: Name, body: AssistantRegistration) -
             uid=body.uid,
             generation=body.generation,
         )
+    state.hub.background.spawn(state.queue_feed.publish(name))
     return AssistantRegistered(name=name, uid=body.uid, generation=body.generation)
 
 
@@ -80,4 +105,5 @@ async def delete_assistant(
         removed = await assistants.remove(session, name, uid=uid)
         ended = await withdraw(session, name) if removed else []
     await announce(state.redis, Erasure(ended=ended))
+    state.hub.background.spawn(state.queue_feed.publish(name))
     return AssistantRemoved(removed=removed, failed_tasks=len(ended))

@@ -1,21 +1,23 @@
 """Users: settings, export of all data, and being forgotten. `me` is the caller's own user."""
 
+import dataclasses
 import json
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ai_assistant import users
 from ai_assistant.database.models import Task, User
+from ai_assistant.deliveries.targets import target_key_of
 from ai_assistant.errors import InvalidRequestError, NotFoundError
+from ai_assistant.gateway.data_export import pieces
 from ai_assistant.gateway.dependencies import Caller, State
 from ai_assistant.gateway.erasure import Erasure, announce, cancel_all
-from ai_assistant.gateway.schemas import UserPatch, UserView
+from ai_assistant.gateway.schemas import UserPatch, UserStats, UserView
 
 MAX_SETTINGS_BYTES = 16_384
 
@@ -46,24 +48,19 @@ async def export_user(state: State, name: Named) -> StreamingResponse:
     """Everything that is stored about the user, as one JSON file."""
     async with state.database.session() as session:
         user = await find(session, name)
-        conversation_ids, task_ids = await users.exported_ids(session, user)
-
-    async def parts() -> AsyncIterator[str]:
-        # one piece at a time, each in its own short transaction: neither the size nor a slow reader holds anything
-        yield f'{{"user": {view(user).model_dump_json()},\n"conversations": ['
-        for index, conversation_id in enumerate(conversation_ids):
-            async with state.database.session() as session:
-                piece = await users.export_conversation(session, conversation_id)
-            yield (",\n" if index else "\n") + json.dumps(piece, ensure_ascii=False)
-        yield '],\n"requests": ['
-        for index, task_id in enumerate(task_ids):
-            async with state.database.session() as session:
-                piece = await users.export_task(session, task_id)
-            yield (",\n" if index else "\n") + json.dumps(piece, ensure_ascii=False)
-        yield "]}\n"
-
     headers = {"Content-Disposition": 'attachment; filename="ai-assistant-export.json"', "Cache-Control": "no-store"}
-    return StreamingResponse(parts(), media_type="application/json", headers=headers)
+    return StreamingResponse(
+        pieces(state.database, user.id, view(user).model_dump_json()), media_type="application/json", headers=headers
+    )
+
+
+@router.get("/{name:path}/stats")
+async def read_stats(state: State, name: Named) -> UserStats:
+    """How much the user has asked and been answered. What was deleted does not count, save for tokens."""
+    async with state.database.session() as session:
+        user = await find(session, name)
+        used = await users.usage(session, user)
+    return UserStats(**dataclasses.asdict(used), since=user.created_at)
 
 
 @router.get("/{name:path}")
@@ -79,7 +76,7 @@ async def update_user(state: State, name: Named, body: UserPatch) -> UserView:
     async with state.database.session() as session:
         user = await users.get_or_create(session, name)
         # two changes at once are made one after the other, so neither is lost
-        await session.refresh(user, with_for_update=True)
+        await session.refresh(user, with_for_update={"key_share": True})
         await users.update_settings(session, user, body.settings)
         check_size(user.settings)
     return view(user)
@@ -87,14 +84,18 @@ async def update_user(state: State, name: Named, body: UserPatch) -> UserView:
 
 @router.delete("/{name:path}")
 async def forget_user(state: State, name: Named) -> Forgotten:
-    """Delete the user with all conversations, messages and tasks. Doing it twice is no error."""
+    """Delete the user with all conversations, tasks and deliveries, and what the user wrote in groups, with the answers.
+
+    Doing it twice is no error.
+    """
     erasure = Erasure()
     count = 0
     async with state.database.session() as session:
         user = await session.scalar(select(User).where(User.external_id == name).with_for_update())
         if user is not None:
-            erasure = await cancel_all(session, Task.user_id == user.id)
-            count = await users.forget(session, user)
+            await users.lock_conversations(session, user)
+            erasure = await cancel_all(session, or_(Task.user_id == user.id, users.wrote(user)))
+            count = await users.forget(session, user, target_key_of(name))
     await announce(state.redis, erasure)
     return Forgotten(deleted_messages=count)
 
