@@ -39,6 +39,7 @@ class LiveTask:
             "task_id": self.id,
             "target": self.target,
             "author": self.author,
+            "assistant": "assistant",
             "preview_message_id": self.preview_message_id,
         }
 

@@ -19,7 +19,7 @@ from ai_assistant.bot.gateway_client import GatewayClient
 from ai_assistant.bot.health import Pulse, health_app, serve
 from ai_assistant.bot.intake import Intake
 from ai_assistant.bot.live import Live
-from ai_assistant.bot.mentions import is_for_bot
+from ai_assistant.bot.mentions import is_for_bot, may_concern_bot
 from ai_assistant.bot.metering import install_pacer
 from ai_assistant.bot.pacing import Pacer
 from ai_assistant.bot.polling import Polling
@@ -81,7 +81,7 @@ class BotApp:
         self._floods = FloodMemory(pacer, self._gateway, self._bot.id)
         self._live = Live(self._bot, self._gateway, pacer)
         self._deliverer = Deliverer(self._bot, self._gateway, self._live.finish, metrics)
-        self._commands = Commands(self._bot, settings, self._gateway, is_for_bot)
+        self._commands = Commands(self._bot, settings, self._gateway, may_concern_bot)
         dispatcher = self._dispatcher()
         intake = Intake(self._bot, dispatcher, metrics, is_for_us=self._is_for_us)
         kinds = dispatcher.resolve_used_update_types()
@@ -93,7 +93,7 @@ class BotApp:
 
     def _dispatcher(self) -> Dispatcher:
         """Who is asked in which order: commands first, what is no command is a question."""
-        dispatcher = Dispatcher(gateway=self._gateway, live=self._live, chats=Chats(self._gateway, self._live))
+        dispatcher = Dispatcher(disable_fsm=True, gateway=self._gateway, live=self._live, chats=Chats(self._gateway, self._live))
         self._commands.install(dispatcher)
         dispatcher.include_routers(stop.router, chat.router, general.leftovers)
         return dispatcher

@@ -40,6 +40,10 @@ SLOWEST_REPORT_SECONDS = LEASE_SECONDS - SEND_SECONDS - PATIENCE_SECONDS
 
 PREVIEW_SECONDS = 5.0
 HAND_OVER_SECONDS = 1.0
+TOO_LARGE = 413
+NOT_ABOUT_IT = (401, 403)
+"""Statuses of refusals that say nothing of the delivery itself, but of a key."""
+
 PAUSE_SECONDS = 2.0
 
 
@@ -129,6 +133,10 @@ class Deliverer:
             if error.reason in LOST:
                 logger.info("A delivery was given to somebody else (%s)", error.message, extra=extra)
                 return
+            if not error.reason or error.status in NOT_ABOUT_IT:
+                # a proxy's word, or a key that changes: the lease runs out, and it is tried again
+                logger.warning("A delivery could not be reported: %s (%d)", error.message, error.status, extra=extra)
+                return
             # asked again it would say the same, and the chat's other answers would wait for ever
             logger.error("The gateway refuses to keep account of a delivery: %s", error.message, extra=extra)
             report = {"event": "refused", "error": error.message}
@@ -182,7 +190,13 @@ class Deliverer:
             return [from_json(part) for part in item["plan"]]
         plan = parts_of(item)
         if len(plan) > len(item["parts"]):
-            await self._ledger.report(item, "planned", plan=[part.to_json() for part in plan])
+            try:
+                await self._ledger.report(item, "planned", plan=[part.to_json() for part in plan])
+            except GatewayRefusalError as error:
+                if error.status != TOO_LARGE:
+                    raise
+                # the same version of the bot makes the same parts again
+                logger.info("The parts of an answer are too much to keep (%s)", error.message, extra={"delivery_id": item["id"]})
         return plan
 
     async def _renew(self, item: dict[str, Any], part: int, parts_total: int) -> None:

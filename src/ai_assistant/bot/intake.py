@@ -139,7 +139,7 @@ class Intake:
                 await self._bot(response)
         except TelegramAPIError as error:
             # the answer to a command that the person blocked us after, or that Telegram would not take
-            logger.warning("Update %d: Telegram refused what its handler asked (%s)", update.update_id, error.message)
+            logger.warning("Update %d: Telegram refused what its handler asked (%s)", update.update_id, type(error).__name__)
             self._metrics.updates_failed.labels(kind).inc()
         except Exception:
             logger.exception("Update %d (%s) failed and is given up", update.update_id, kind)

@@ -162,7 +162,8 @@ class Pacer(BaseRequestMiddleware):
         self.counts.floods += 1
         self._turns.hold(place, flood.retry_after)
         self.flooded.set()
-        logger.warning("Telegram wants a pause of %d s: %s", flood.retry_after, place)
+        kind = "for a chat" if isinstance(place, int) or place.startswith("@") else f"for {place}"
+        logger.warning("Telegram wants a pause of %d s %s", flood.retry_after, kind)
 
 
 def place_of(method: TelegramMethod[Any]) -> Place:

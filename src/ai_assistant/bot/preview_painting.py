@@ -183,7 +183,10 @@ class Painting:
         except Exception as error:
             verdict = verdict_of(error, is_draft=is_draft)
             if verdict.outcome not in (Outcome.SKIPPED, Outcome.SHOWN):
-                logger.info("A preview was not shown: %s (%s)", verdict.outcome.name.lower(), error, extra=self._extra)
+                # not the error's own words: they name the chat
+                logger.info(
+                    "A preview was not shown: %s (%s)", verdict.outcome.name.lower(), type(error).__name__, extra=self._extra
+                )
         if verdict.outcome is Outcome.HELD:
             pace.hold(now() + verdict.seconds)
         if is_text and verdict.outcome is not Outcome.SKIPPED:

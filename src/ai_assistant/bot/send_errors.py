@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from aiogram.exceptions import (
+    ClientDecodeError,
     RestartingTelegram,
     TelegramAPIError,
     TelegramBadRequest,
@@ -136,7 +137,9 @@ def may_have_arrived(error: Exception) -> bool:
 
 def report_of(error: Exception) -> dict[str, Any]:
     """The event with its details."""
-    sentence = (str(error) or type(error).__name__)[:MAX_ERROR_CHARS]
+    # An answer that cannot be read holds the person's text, which has no place in logs and ledgers.
+    known = "" if isinstance(error, ClientDecodeError) else str(error)
+    sentence = (known or type(error).__name__)[:MAX_ERROR_CHARS]
     if isinstance(error, TelegramRetryAfter):
         return {"event": "retry_after", "seconds": min(error.retry_after, DAY_SECONDS)}
     if isinstance(error, TelegramMigrateToChat):

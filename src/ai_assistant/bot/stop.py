@@ -39,7 +39,7 @@ async def stop_command(message: Message, bot: Bot, gateway: GatewayClient, live:
         answers = [answer for answer in await waiting_answers(gateway, message.chat.id) if answer.thread_id == thread_id]
         theirs = answers
         if message.chat.type != ChatType.PRIVATE and not await is_administrator(bot, message, profile):
-            theirs = [answer for answer in answers if answer.author in (None, profile.person)]
+            theirs = [answer for answer in answers if answer.author == profile.person]
         await stop_answers(gateway, live, theirs)
     except AssistantError as error:
         logger.warning("Answers could not be stopped (%s)", error.message)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from ai_assistant.contracts import UNFINISHED, WAITING, DeliveryState
 from ai_assistant.database.models import Delivery, Task, User
@@ -21,6 +22,8 @@ class Entry:
     delivery: Delivery
     user: str
     """External id."""
+    author: str | None
+    assistant: str | None
     state: str
 
 
@@ -28,8 +31,10 @@ async def list_page(
     session: AsyncSession, channel: str, *, state: str | None, target_key: str | None, after: int, limit: int
 ) -> Sequence[Entry]:
     """In the order of acceptance; `after` is the `seq` of the last one on the page before."""
-    query = select(Delivery, User.external_id, Task.state.in_(UNFINISHED))
+    author = aliased(User)
+    query = select(Delivery, User.external_id, author.external_id, Task.assistant, Task.state.in_(UNFINISHED))
     query = query.outerjoin(Task, Task.id == Delivery.task_id).join(User, User.id == Delivery.user_id)
+    query = query.outerjoin(author, author.id == Task.author_id)
     query = query.where(Delivery.channel == channel, Delivery.seq > after)
     if state == WAITING:
         query = query.where(Delivery.state == DeliveryState.PENDING, Task.state.in_(UNFINISHED))
@@ -41,8 +46,8 @@ async def list_page(
         query = query.where(Delivery.target_key == target_key)
     rows = await session.execute(query.order_by(Delivery.seq).limit(limit))
     return [
-        Entry(delivery, user, WAITING if waits and delivery.state == DeliveryState.PENDING else delivery.state)
-        for delivery, user, waits in rows
+        Entry(delivery, user, asked, assistant, WAITING if waits and delivery.state == DeliveryState.PENDING else delivery.state)
+        for delivery, user, asked, assistant, waits in rows
     ]
 
 

@@ -30,6 +30,10 @@ class DeliveryView(BaseModel):
     channel: str
     target: dict[str, Any]
     user_id: str
+    author: str | None
+    """Who asked, where that is not the user: in a group."""
+    assistant: str | None
+    """None for a copy of a broadcast."""
     state: State
     """`waiting`: the answer is being written; `pending`: it is due; `skipped`: there was nothing to deliver;
     `dead`: the target is gone, or refuses the answer."""

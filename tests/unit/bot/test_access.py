@@ -35,7 +35,7 @@ def code_in(text: str) -> str:
 
 async def test_stranger_gets_a_code_once_an_hour_and_nothing_reaches_the_gateway(talk: Talk) -> None:
     (told,) = await talk.say("Hello")
-    assert "Your number is 7" in told
+    assert "Your Telegram ID is 7" in told
     assert code_in(told)
     assert await talk.say("Hello?") == []
     talk.now += 3601

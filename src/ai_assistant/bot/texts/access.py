@@ -2,22 +2,22 @@
 
 TEXTS: dict[str, dict[str, str]] = {
     "stranger": {
-        "en": "I only talk to people I know. If you should be one of them, send your number to whoever runs this bot: {id}",
-        "ru": "Я разговариваю только со знакомыми. Если вам нужен доступ, сообщите владельцу бота ваш номер: {id}",
+        "en": "I only talk to people I know. If you should be one of them, send your Telegram ID to whoever runs this bot: {id}",
+        "ru": "Я разговариваю только со знакомыми. Если вам нужен доступ, сообщите владельцу бота ваш Telegram ID: {id}",
     },
     "stranger_pairing": {
         "en": (
             "I only talk to people I know. Send whoever runs this bot your code {code}: they let you in by writing to me "
-            "/allow {code}. The code is good for an hour. Your number is {id}."
+            "/allow {code}. The code is good for an hour. Your Telegram ID is {id}."
         ),
         "ru": (
             "Я разговариваю только со знакомыми. Сообщите владельцу бота ваш код {code}: он откроет вам доступ, написав мне "
-            "/allow {code}. Код действует один час. Ваш номер — {id}."
+            "/allow {code}. Код действует один час. Ваш Telegram ID — {id}."
         ),
     },
     "stranger_no_owner": {
-        "en": "Nobody has set me up yet. If this is your bot, open the link that you find in its log. Your number is {id}.",
-        "ru": "Меня ещё не настроили. Если это ваш бот, откройте ссылку, которую найдёте в его журнале. Ваш номер — {id}.",
+        "en": "Nobody has set me up yet. If this is your bot, open the link that you find in its log. Your Telegram ID is {id}.",
+        "ru": "Меня ещё не настроили. Если это ваш бот, откройте ссылку, которую найдёте в его журнале. Ваш Telegram ID — {id}.",
     },
     "group_stranger": {
         "en": "I have not been let into this group. An admin of mine can do that with /allow {id}.",
@@ -52,26 +52,26 @@ TEXTS: dict[str, dict[str, str]] = {
         "ru": "Сейчас ассистент недоступен. Я сохраню ваше сообщение и передам его, как только связь восстановится.",
     },
     "throttled": {
-        "en": "That is too fast for me, so I left your last message aside. Please send it again in {seconds} s.",
-        "ru": "Я не успеваю, поэтому отложил ваше последнее сообщение. Пожалуйста, отправьте его снова через {seconds} с.",
+        "en": "That is too fast for me, so I skipped your last message. Please send it again in {seconds} s.",
+        "ru": "Слишком быстро: последнее сообщение я пропустил. Отправьте его, пожалуйста, ещё раз через {seconds} с.",
     },
     "allow_help": {
         "en": (
-            "Whom? /allow CODE for the code that somebody got from me, /allow 12345 for a number, /allow @name for a name. "
+            "Whom? /allow CODE for the code that somebody got from me, /allow 12345 for an ID, /allow @name for a name. "
             "As a reply it lets in the person who wrote, in a group on its own the group. /allow new makes an invitation."
         ),
         "ru": (
-            "Кого? /allow КОД — по коду, который человек получил от меня, /allow 12345 — по номеру, /allow @имя — по имени. "
+            "Кого? /allow КОД — по коду, который человек получил от меня, /allow 12345 — по ID, /allow @имя — по имени. "
             "В ответ на сообщение — его автора, в группе без ответа — всю группу. /allow new создаёт приглашение."
         ),
     },
     "deny_help": {
         "en": (
-            "Whom? /deny 12345 for a number, /deny @name for a name. As a reply it keeps out the person who wrote, "
+            "Whom? /deny 12345 for an ID, /deny @name for a name. As a reply it keeps out the person who wrote, "
             "in a group on its own the group."
         ),
         "ru": (
-            "Кого? /deny 12345 — по номеру, /deny @имя — по имени. В ответ на сообщение — его автора, "
+            "Кого? /deny 12345 — по ID, /deny @имя — по имени. В ответ на сообщение — его автора, "
             "в группе без ответа — всю группу."
         ),
     },

@@ -59,13 +59,13 @@ TEXTS: dict[str, dict[str, str]] = {
     "help_admin": {
         "en": (
             "For admins:\n"
-            "/allow – let somebody in (/allow CODE, number or @name; /allow new for an invitation)\n"
+            "/allow – let somebody in (/allow CODE, ID or @name; /allow new for an invitation)\n"
             "/deny – keep somebody out, at once\n"
             "/broadcast – write to everybody"
         ),
         "ru": (
             "Для администраторов:\n"
-            "/allow — открыть доступ (/allow КОД, номер или @имя; /allow new — приглашение)\n"
+            "/allow — открыть доступ (/allow КОД, ID или @имя; /allow new — приглашение)\n"
             "/deny — сразу закрыть доступ\n"
             "/broadcast — написать всем"
         ),
@@ -111,19 +111,21 @@ TEXTS: dict[str, dict[str, str]] = {
     # /privacy, /export, /forget_me
     "privacy": {
         "en": (
-            "What is stored: your Telegram number, your settings, your messages to me and my answers. They are kept on the "
+            "What is stored: your Telegram ID (not your phone number), your settings, your messages to me and my "
+            "answers. They are kept on the "
             "server of whoever runs this bot until you delete them, and nobody else gets them from me. Telegram itself "
             "stores our chat as well.\n\n"
             "My log holds neither what you write nor who you are. Whether you are let in is kept as a fingerprint from which "
-            "nobody can tell your number; it stays when everything else is deleted.\n\n"
+            "nobody can tell your ID; it stays when everything else is deleted.\n\n"
             "/export sends you everything. /forget_me deletes it, at once and for good."
         ),
         "ru": (
-            "Что хранится: ваш номер в Telegram, ваши настройки, ваши сообщения мне и мои ответы. Они лежат на сервере "
+            "Что хранится: ваш ID в Telegram (это не номер телефона), ваши настройки, ваши сообщения мне "
+            "и мои ответы. Они лежат на сервере "
             "владельца этого бота, пока вы их не удалите, и никому другому я их не передаю. Сам Telegram тоже хранит "
             "нашу переписку.\n\n"
             "В моём журнале нет ни ваших сообщений, ни сведений о вас. Открыт ли вам доступ, хранится в виде отпечатка, "
-            "по которому нельзя узнать ваш номер; он остаётся, когда всё остальное удалено.\n\n"
+            "по которому нельзя узнать ваш ID; он остаётся, когда всё остальное удалено.\n\n"
             "/export пришлёт вам всё. /forget_me удалит всё сразу и навсегда."
         ),
     },

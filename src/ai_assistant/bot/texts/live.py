@@ -3,15 +3,15 @@
 TEXTS: dict[str, dict[str, str]] = {
     "queue": {
         "en": "Queue position {position}",
-        "ru": "Вы в очереди под номером {position}",
+        "ru": "Ваше место в очереди: {position}",
     },
     "queue_seconds": {
         "en": "Queue position {position}, about {seconds} s",
-        "ru": "Вы в очереди под номером {position}, ждать примерно {seconds} с",
+        "ru": "Ваше место в очереди: {position}, ждать примерно {seconds} с",
     },
     "queue_minutes": {
         "en": "Queue position {position}, about {minutes} min",
-        "ru": "Вы в очереди под номером {position}, ждать примерно {minutes} мин",
+        "ru": "Ваше место в очереди: {position}, ждать примерно {minutes} мин",
     },
     "preparing": {
         "en": "The model is being prepared. I will answer as soon as it is ready.",

@@ -236,6 +236,8 @@ def view(entry: listing.Entry) -> DeliveryView:
         channel=delivery.channel,
         target=delivery.target,
         user_id=entry.user,
+        author=entry.author,
+        assistant=entry.assistant,
         state=entry.state,
         attempt=delivery.attempt,
         parts=delivery.parts,
