@@ -28,6 +28,7 @@ class LiveTask:
     place: dict[str, Any] | None = None
     status: str = "running"
     preview_message_id: int | None = None
+    is_delivered: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
@@ -87,6 +88,11 @@ class LiveGateway:
             body = options["json"]
             self.tasks[body["task_id"]].preview_message_id = body["message_id"]
             return {}
+        if (method, path) == ("GET", "/api/deliveries/questions"):
+            query = options["params"]
+            assert (query["channel"], query["is_open"]) == ("telegram", "true")
+            tasks = [task for task in self.tasks.values() if not task.is_delivered]
+            return {"questions": [task.view() for task in tasks if task.target["chat_id"] == query["target"]]}
         assert (method, path) == ("GET", "/api/deliveries"), path
         query = options["params"]
         assert (query["channel"], query["state"]) == ("telegram", "waiting")

@@ -41,6 +41,14 @@ async def waiting_answers(gateway: GatewayClient, chat_id: int | None = None) ->
         query["after"] = page["next"]
 
 
+async def is_next(gateway: GatewayClient, task_id: str, chat_id: int, thread_id: int | None) -> bool:
+    """Whether all that was asked in this chat and topic before has arrived. Once true it stays so: later questions come after."""
+    query: dict[str, str | int] = {"channel": CHANNEL, "target": chat_id, "is_open": "true"}
+    found = (await gateway.call("GET", "/api/deliveries/questions", params=query))["questions"]
+    here = [item["task_id"] for item in found if item["target"].get("thread_id") == thread_id]
+    return here[:1] == [task_id]
+
+
 async def note_preview(gateway: GatewayClient, task_id: str, message_id: int) -> None:
     """The message that shows the answer while it is written: its first part is made by editing that message."""
     body = {"task_id": task_id, "channel": CHANNEL, "message_id": message_id}

@@ -10,7 +10,7 @@ from aiogram import Bot
 from ai_assistant.bot.formatting.parts import TextPart
 from ai_assistant.bot.gateway_client import GatewayClient, GatewayRefusalError
 from ai_assistant.bot.pacing import Pacer, Urgency, urgency
-from ai_assistant.bot.preview_client import note_preview
+from ai_assistant.bot.preview_client import is_next, note_preview
 from ai_assistant.bot.preview_errors import Outcome, Verdict, verdict_of
 from ai_assistant.bot.preview_pace import Pace
 from ai_assistant.bot.preview_reader import Reader
@@ -35,6 +35,9 @@ MOST_LOOKS = 8
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 20.0
 NOTE_SECONDS = 2.0
+TURN_LOOK_SECONDS = 1.0
+"""Between two looks whether the answers before this one have arrived."""
+
 SAFE_CHARS = 2000
 """Fit a message whatever they are."""
 
@@ -114,11 +117,30 @@ class Painting:
             if due > now():
                 await self._wait(due - now())
                 continue
+            if view.is_answer and not await self._is_its_turn():
+                self._retry_at = now() + TURN_LOOK_SECONDS
+                continue
             async with self._room.lock:
                 # another answer of the chat's may have had its turn meanwhile
                 if self._due(view, now(), begin_at) <= now():
                     await self._show(view)
             await self._note()
+
+    async def _is_its_turn(self) -> bool:
+        """A message stays where it was sent: were it sent before an earlier answer, which may be held up by Telegram or by the
+        lease of a bot that was killed, this answer would stand above that one for ever. Drafts stand nowhere.
+        """
+        if self._surface.is_draft or self._surface.message_id is not None:
+            return True
+        preview = self._preview
+        try:
+            async with asyncio.timeout(NOTE_SECONDS):
+                return await is_next(self._gateway, preview.task_id, preview.chat_id, preview.thread_id)
+        except GatewayRefusalError as error:
+            logger.info("The ledger does not say what is open (%s)", error.message, extra=self._extra)
+        except (AssistantError, TimeoutError):
+            pass
+        return False
 
     def _due(self, view: View, now: float, begin_at: float) -> float:
         """When `view` may be shown, or has to be shown again."""

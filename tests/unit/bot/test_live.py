@@ -315,6 +315,26 @@ async def test_stopped_and_nothing_kept(stage: Stage) -> None:
 
 
 @staged
+async def test_no_message_before_the_earlier_answers_have_arrived(stage: Stage) -> None:
+    """Telegram or a dead bot's lease holds them up, and what is sent stays where it is."""
+    earlier, elsewhere, later = stage.gateway.task(GROUP), stage.gateway.task(GROUP, thread_id=5), stage.gateway.task(GROUP)
+    stage.gateway.end(earlier)
+    stage.gateway.write(elsewhere, "there")
+    stage.gateway.write(later, "here")
+    # a restarted bot knows of those alone that are not written yet
+    await stage.live.resume()
+    await asyncio.sleep(10)
+    assert stage.texts() == ["there"], "another topic is another row"
+    stage.gateway.is_away = True
+    earlier.is_delivered = True
+    await asyncio.sleep(5)
+    assert stage.texts() == ["there"], "nobody knows"
+    stage.gateway.is_away = False
+    await asyncio.sleep(10)
+    assert stage.texts() == ["there", "here"]
+
+
+@staged
 async def test_a_message_that_may_have_arrived_is_not_sent_twice(stage: Stage) -> None:
     stage.answers.append((SendMessage, refusal(502, "Bad Gateway")))
     task = stage.task(GROUP)
