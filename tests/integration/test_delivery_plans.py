@@ -195,6 +195,20 @@ async def test_a_group_that_becomes_a_supergroup(ledger: Ledger) -> None:
     assert lanes == 1
 
 
+async def test_a_group_moves_while_people_write_in_the_new_one(ledger: Ledger) -> None:
+    for number in range(1, 9):
+        old, new = -number, -1000 - number
+        await ledger.client.patch(f"/api/users/tg-chat:{old}", json={"settings": {"persona": "old", f"conversation:{old}": "a"}})
+        body = {"channel": "telegram", "from_chat_id": old, "to_chat_id": new}
+        answers = await asyncio.gather(
+            *(ledger.client.patch(f"/api/users/tg-chat:{new}", json={"settings": {f"new{index}": index}}) for index in range(4)),
+            *(ledger.client.post("/api/deliveries/move", json=body) for _ in range(2)),
+        )
+        assert [answer.status_code for answer in answers] == [200] * 6
+        expected = {"persona": "old", f"conversation:{new}": "a", **{f"new{index}": index for index in range(4)}}
+        assert (await ledger.client.get(f"/api/users/tg-chat:{new}")).json()["settings"] == expected
+
+
 async def test_moving_to_a_group_that_is_known_already(ledger: Ledger) -> None:
     """An update from the new group was answered before the old one's delivery was refused."""
     await ledger.client.patch("/api/users/tg-chat:-5", json={"settings": {"persona": "old", "language": "ru"}})

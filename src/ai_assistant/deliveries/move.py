@@ -1,8 +1,10 @@
 """Moving: a group that was upgraded has another id from then on. What is open for it, and all that belongs to it, follows."""
 
+import uuid
 from typing import Any
 
 from sqlalchemy import delete, select, text, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ai_assistant.database.models import Conversation, DeadTarget, Delivery, Task, User
@@ -36,17 +38,15 @@ async def move(session: AsyncSession, channel: str, old: int, new: int) -> int:
 
 
 async def move_user(session: AsyncSession, old: int, new: int) -> None:
-    """The group's user gets the new name, or all that it has goes to the user that has it already."""
-    names = (group_name(old), group_name(new))
-    query = select(User).where(User.external_id.in_(names)).order_by(User.id).with_for_update()
-    found = {user.external_id: user for user in await session.scalars(query)}
-    before, after = (found.get(name) for name in names)
+    """All that the group's user has goes to the user with the new name; what was chosen there already stays."""
+    before = await session.scalar(select(User).where(User.external_id == group_name(old)).with_for_update())
     if before is None:
         return
     settings = renamed(before.settings, old, new)
-    if after is None:
-        before.external_id, before.settings = names[1], settings
-        return
+    # Somebody may write in the new group at this moment: whoever names a user second waits here for the first.
+    statement = insert(User).values(id=uuid.uuid4(), external_id=group_name(new), settings={})
+    kept = statement.on_conflict_do_update(index_elements=[User.external_id], set_={"external_id": group_name(new)})
+    after = (await session.scalars(kept.returning(User), execution_options={"populate_existing": True})).one()
     after.settings = settings | after.settings
     for table in (Conversation, Task, Delivery, DeadTarget):
         await session.execute(update(table).where(table.user_id == before.id).values(user_id=after.id))
