@@ -62,6 +62,13 @@ async def retry(message: Message, event_update: Update, bot: Bot, profile: Profi
     await chats.retry(turn_of(message, event_update, bot, profile))
 
 
+@router.message(F.migrate_to_chat_id)
+async def moved(message: Message, chats: Chats) -> None:
+    """A group has become a supergroup: its conversations and settings go with it."""
+    assert message.migrate_to_chat_id is not None
+    await chats.move(message.chat.id, message.migrate_to_chat_id)
+
+
 @router.message(F.text | F.caption, speaks_to_bot)
 async def chat(
     message: Message,

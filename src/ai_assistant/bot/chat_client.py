@@ -17,6 +17,11 @@ class ChatClient:
         body = {**body, "delivery": {"channel": CHANNEL, "target": target}}
         return await self._gateway.call("POST", "/api/chat", json=body, headers={"Idempotency-Key": key})
 
+    async def move(self, old: int, new: int) -> None:
+        """What is owed to a group, its conversations and its settings belong to its new id."""
+        body = {"channel": CHANNEL, "from_chat_id": old, "to_chat_id": new}
+        await self._gateway.call("POST", "/api/deliveries/move", json=body)
+
     async def remember(self, user: str, settings: dict[str, Any]) -> None:
         """Merge into the user's settings; None removes a key."""
         await self._gateway.call("PATCH", f"/api/users/{quote(user, safe=':')}", json={"settings": settings})

@@ -15,7 +15,7 @@ from ai_assistant.bot.chat_client import ChatClient
 from ai_assistant.bot.conversations import Conversation, Place
 from ai_assistant.bot.gateway_client import GatewayClient, GatewayRefusalError
 from ai_assistant.bot.mentions import Question
-from ai_assistant.bot.patience import TELL_SECONDS, insist
+from ai_assistant.bot.patience import TELL_SECONDS, insist, until_answered
 from ai_assistant.bot.profiles import Profile
 from ai_assistant.bot.refusals import explain
 from ai_assistant.bot.texts import say
@@ -161,6 +161,10 @@ class Chats:
         # messages that came later belong to the new conversation already: this update may come a second time
         mine = [item for item in waiting if self._is_before(turn, item["target"])]
         await self._withdraw(turn, mine)
+
+    async def move(self, old: int, new: int) -> None:
+        """A group has another id from now on. Twice is no error."""
+        await until_answered(lambda: self._client.move(old, new))
 
     async def _hand_over(self, turn: Turn, *bodies: dict[str, Any]) -> dict[str, Any] | None:
         """The gateway's 202 for the first body whose conversation still exists; None if it refuses, which the person is told.

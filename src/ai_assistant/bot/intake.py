@@ -56,6 +56,8 @@ class Intake:
         self._lines: dict[int, Line] = {}
         self._workers: set[asyncio.Task[None]] = set()
         self._open: dict[int, asyncio.Future[None]] = {}
+        self._old_ids: dict[int, int] = {}
+        """Of groups that became supergroups: what is written there waits until all that the group has was moved."""
 
     def take(self, update: Update) -> asyncio.Future[None]:
         """Done once the update is handled; cancelled if it never will be. Taking what is being handled changes nothing."""
@@ -65,6 +67,9 @@ class Intake:
         handled = self._open[update.update_id] = asyncio.get_running_loop().create_future()
         self._metrics.updates_open.set(len(self._open))
         key = line_of(update)
+        if update.message is not None and update.message.migrate_to_chat_id is not None:
+            self._old_ids[update.message.migrate_to_chat_id] = key
+        key = self._old_ids.get(key, key)
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = Line()

@@ -92,7 +92,7 @@ class ThrottleMiddleware(BaseMiddleware):
         if not isinstance(event, Update):
             raise TypeError("ThrottleMiddleware belongs to updates.")
         counted = event.message or event.edited_message or event.callback_query
-        if counted is None or data.get("is_admin") or stops_something(counted):
+        if counted is None or data.get("is_admin") or always_passes(counted):
             return await handler(event, data)
         chat, user = data.get("event_chat"), data.get("event_from_user")
         buckets = [(self._people, user.id)] if user is not None else []
@@ -111,8 +111,8 @@ class ThrottleMiddleware(BaseMiddleware):
         return await handler(event, data)
 
 
-def stops_something(event: Message | CallbackQuery) -> bool:
-    """Everything that stops an answer has a name that begins so."""
+def always_passes(event: Message | CallbackQuery) -> bool:
+    """Everything that stops an answer has a name that begins so. (And Telegram says only once that a group has moved.)"""
     if isinstance(event, CallbackQuery):
         return (event.data or "").startswith("stop")
-    return command_name(event) == "stop"
+    return command_name(event) == "stop" or event.migrate_to_chat_id is not None

@@ -67,6 +67,25 @@ async def test_a_slow_chat_holds_up_the_offset_and_nobody_else(handlers: Handler
     assert bot.metrics.updates.labels("message")._value.get() == 5
 
 
+async def test_a_supergroup_waits_for_what_the_group_has(handlers: Handlers) -> None:
+    bot = Polled(handlers.router)
+    handlers.held.add(-5)
+    upgrade = message(11, chat=-5, kind="group")
+    upgrade["message"] = {key: value for key, value in upgrade["message"].items() if key != "text"} | {
+        "migrate_to_chat_id": -1005
+    }
+    async with bot.running():
+        bot.telegram.bring(
+            message(10, chat=-5, kind="group"), upgrade, message(12, chat=-1005, kind="supergroup"), message(13, chat=3)
+        )
+        await until(lambda: handlers.ended == [13])
+        assert handlers.began == [10, 13]
+        handlers.gates[-5].set()
+        await until(lambda: handlers.ended == [13, 10, 11, 12])
+        bot.telegram.bring(message(14, chat=-1005, kind="supergroup"))
+        await until(lambda: handlers.ended == [13, 10, 11, 12, 14])
+
+
 async def test_nothing_is_confirmed_before_it_is_handled(handlers: Handlers) -> None:
     bot = Polled(handlers.router)
     handlers.held.add(7)
